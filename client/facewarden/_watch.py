@@ -1,0 +1,80 @@
+"""Watch a video: a line for each event, then a verdict for each person and the whole; --json tells every frame."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from contextlib import closing
+from typing import Any
+
+from ._check import LostError, healthy, unanswered
+from ._client import Client
+from ._errors import VideoError
+from ._report import Report
+from ._show import Progress, event_line, live_line, printable, summary_lines, wants_colour
+from ._stream import FrameVerdict, Summary
+from ._video import Drop, frame_count
+
+
+def run(args: Namespace, client: Client) -> int:
+    """0: every frame answered; 1: some frame or the video failed. Raises LostError when the server is gone for good."""
+    report = Report() if args.report else None
+    client.ping()
+    with Progress(None if args.live else frame_count(args.video)) as progress:
+        printer = _Printer(args, progress)
+        summary, error = _frames(args, client, printer, report)
+        printer.summary(summary, error)
+    if report:
+        report.write(args.report, args.video, summary)
+    if isinstance(error, LostError):
+        raise error
+    return 1 if error or summary.failed else 0
+
+
+def _frames(
+    args: Namespace, client: Client, printer: _Printer, report: Report | None
+) -> tuple[Summary, VideoError | LostError | None]:
+    summary = Summary()
+    drop: Drop | None = "oldest" if args.live else None
+    try:
+        with closing(client.watch(args.video, heatmap=report is not None, drop=drop)) as frames:
+            for frame in frames:
+                summary = frame.so_far
+                printer.frame(frame)
+                if report:
+                    report.add(frame)
+                if unanswered(frame.error) and not healthy(client):
+                    raise LostError(f"The server at {client.url} is gone; {summary.frames} frames were counted.")
+    except (VideoError, LostError) as exc:
+        return summary, exc
+    return summary, None
+
+
+class _Printer:
+    """JSON Lines, or for a person: events and the summary on stdout, the state of things on stderr."""
+
+    def __init__(self, args: Namespace, progress: Progress) -> None:
+        self._json, self._path, self._progress = args.json, args.video, progress
+        self._colour = wants_colour(sys.stdout)
+
+    def frame(self, frame: FrameVerdict) -> None:
+        self._progress.clear()
+        if self._json:
+            _print_json(frame.to_json())
+        for event in frame.events:
+            _print_json(event.to_json()) if self._json else print(event_line(event, self._colour), flush=True)
+        self._progress.advance(live_line(frame))
+
+    def summary(self, summary: Summary, error: Exception | None) -> None:
+        self._progress.clear()
+        if self._json:
+            _print_json({**summary.to_json(), "path": self._path, "error": None if error is None else str(error)})
+            return
+        print("\n".join(summary_lines(summary, self._path, self._colour)))
+        if isinstance(error, VideoError):
+            print(printable(str(error)), file=sys.stderr)
+
+
+def _print_json(line: dict[str, Any]) -> None:
+    print(json.dumps(line), flush=True)

@@ -1,0 +1,1 @@
+"""`make demo`: the whole path once, from a photograph to a verdict."""

@@ -1,0 +1,10 @@
+# Builds the served version's model.plan on the GPU of the host it runs on, and fetches the face detector's weights.
+ARG NGC_TAG
+FROM nvcr.io/nvidia/tensorrt:${NGC_TAG}
+WORKDIR /facewarden
+ENV PIP_BREAK_SYSTEM_PACKAGES=1
+RUN pip install --no-cache-dir "tritonclient[grpc]>=2.51"
+COPY serving serving
+COPY export/__init__.py export/errors.py export/machine.py export/
+COPY export/conversion/__init__.py export/conversion/engine_report.py export/conversion/onnx_to_engine.py export/conversion/
+CMD ["sh", "-c", "python3 -m serving.weights && python3 -m export.conversion.onnx_to_engine"]

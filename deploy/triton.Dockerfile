@@ -1,0 +1,10 @@
+# The NGC server with what the Python models need; the model repository is mounted.
+ARG NGC_TAG
+FROM nvcr.io/nvidia/tritonserver:${NGC_TAG}
+WORKDIR /facewarden
+COPY requirements/serving.txt requirements/serving.txt
+ENV PIP_BREAK_SYSTEM_PACKAGES=1
+RUN pip install --no-cache-dir -r requirements/serving.txt
+COPY serving serving
+ENV FACEWARDEN_CACHE=/tmp
+CMD ["python3", "-m", "serving", "--profile", "container", "--host", "0.0.0.0", "--http-host", "0.0.0.0", "--log", "-"]

@@ -1,0 +1,1 @@
+"""From faces to a served model: data, training, conversion, evaluation. See docs/export.md."""

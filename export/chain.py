@@ -1,0 +1,141 @@
+"""Data -> every stage of a configuration -> a new version in the model repository: what `make export` runs.
+
+Reads a TOML file (configs/*.toml say what each value is for); each stage has a folder of its own in OUT and is done
+once, so that an interrupted run goes on where it was. Fails where a stage or a gate fails; nothing is published then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .conversion.publish import publish
+from .data.faces import DataConfig, Face, collect, folder_of, table
+from .data.preprocessing import REPOSITORY
+from .synthesis.batches import Loader, Material
+from .synthesis.material import gather
+from .synthesis.reconstruct import Reconstructions
+from .training.prune import PruneConfig, prune_to
+from .training.train import TrainConfig, starting_network, train, trained
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CONFIGS = Path(__file__).with_name("configs")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training. Stages are named, later ones build on earlier ones."""
+
+    name: str
+    init: str = ""  # an earlier stage, a checkpoint, or a backbone's file; empty: timm's weights, or none
+    teachers: tuple[str, ...] = ()  # earlier stages or checkpoints
+    prune: PruneConfig | None = None  # before training
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class ChainConfig:
+    """A configuration file."""
+
+    data: DataConfig
+    reconstructions: Reconstructions | None
+    stages: tuple[Stage, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> ChainConfig:
+        """Raises ValueError, naming the file, for what does not belong there."""
+        try:
+            return cls.of(tomllib.loads(path.read_text()))
+        except (ValueError, TypeError) as exc:
+            raise ValueError(f"{path}: {exc}") from exc
+
+    @classmethod
+    def of(cls, tables: dict[str, Any]) -> ChainConfig:
+        """From the tables of a file."""
+        unknown = set(tables) - {"data", "reconstructions", "stage"}
+        if unknown or not tables.get("stage"):
+            raise ValueError(f"needs [[stage]] and takes [data] and [reconstructions]; unknown: {sorted(unknown)}")
+        stages = tuple(
+            Stage(
+                name=given["name"],
+                init=given.get("init", ""),
+                teachers=tuple(given.get("teachers", ())),
+                prune=PruneConfig(**given["prune"]) if "prune" in given else None,
+                train=TrainConfig.of(given.get("train", {})),
+            )
+            for given in tables["stage"]
+        )
+        made = tables.get("reconstructions")
+        return cls(DataConfig(**tables.get("data", {})), Reconstructions(**made) if made else None, stages)
+
+
+def run(config: ChainConfig, data: Path, out: Path, init: Path | None = None) -> tuple[Path, list[Face]]:
+    """Every stage; returns the last one's checkpoint and the faces.
+
+    Args:
+        init: starting weights of stages that name none.
+    """
+    collection = collect(data, out, config.data)
+    faces, folder = collection.faces, folder_of(data)
+    print(table(collection), flush=True)
+    recipes = [stage.train.recipe for stage in config.stages]
+    material = gather(recipes, config.reconstructions, faces, folder, out)
+    checkpoint = out / "checkpoint.pt"
+    for stage in config.stages:
+        print(f"\n== {stage.name}", flush=True)
+        (out / stage.name).mkdir(parents=True, exist_ok=True)
+        checkpoint = _train(stage, faces, folder, out, init, material)
+    return checkpoint, faces
+
+
+def _train(stage: Stage, faces: list[Face], folder: Path, out: Path, init: Path | None, material: Material) -> Path:
+    def path(name: str) -> Path:
+        earlier = out / name / "checkpoint.pt"
+        return earlier if earlier.exists() else Path(name)
+
+    start = path(stage.init) if stage.init else init
+    if stage.prune:
+        pruned = out / stage.name / "pruned.pt"
+        if not pruned.exists():
+            net = starting_network(stage.train, start)
+            prune_to(
+                pruned, net, stage.train, stage.prune, faces, Loader(folder, stage.train.batch_size, stage.train.seed)
+            )
+        start = pruned
+    net = starting_network(stage.train, start)
+    teachers = [trained(path(name))[0] for name in stage.teachers]
+    train(stage.train, faces, folder, out / stage.name, net, teachers, material)
+    return out / stage.name / "checkpoint.pt"
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m export run", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
+    parser.add_argument("--config", type=Path, default=CONFIGS / "reference.toml", help="default %(default)s")
+    parser.add_argument("--out", type=Path, help="the run's folder (default: runs/NAME of the configuration)")
+    parser.add_argument("--init", type=Path, help="starting weights of stages that name none: checkpoint or backbone")
+    parser.add_argument("--no-publish", action="store_true", help="end with the checkpoint")
+    parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default %(default)s")
+    arguments = parser.parse_args()
+    out = arguments.out or Path("runs") / arguments.config.stem
+    checkpoint, faces = run(ChainConfig.read(arguments.config), arguments.data, out, arguments.init)
+    if arguments.no_publish:
+        return 0
+    net, config = trained(checkpoint)
+    folder = folder_of(arguments.data)
+    manifest = publish(net, config, folder, faces, parents={"checkpoint": checkpoint}, repository=arguments.repository)
+    print(json.dumps({name: manifest[name] for name in ("model_version", "calibration", "metrics")}, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A network -> calibrated, converted, verified, published, and built for a GPU."""

@@ -1,0 +1,218 @@
+"""How fast the student is, and how large: the same script before and after pruning, on a CPU and on a GPU.
+
+Reads a checkpoint of `train.py` and, for the converted graphs, a version's folder; prints a table and, with `--json`,
+writes it with machine, versions and commit. On a CPU: ONNX Runtime and OpenVINO (FP32) at the served batch sizes. On
+a GPU: torch eager, mixed precision in channels_last, compiled with CUDA graphs, ONNX Runtime's CUDA provider, and the
+TensorRT engine where there is one, at 1 to 256. Input and outputs stay in the runtime's own memory. A runtime that is
+missing or fails is named with its reason, and the exit code is 1 where none ran.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from .. import machine
+from ..network import Calibration, FaceNet, ServedGraph, Verdict
+from ..training.train import trained
+from .torch_to_onnx import FACE_SHAPE
+
+CPU_BATCHES = (1, 2, 4, 8)  # configs/embedded-cpu.pbtxt splits what it gets into these
+GPU_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+WARM_UP_S = 1.0  # of each measurement; compilation and autotuning come before it
+CONSTANTS = Calibration(1, 1.0, 0.5, 0.5)  # cost nothing
+
+Step = Callable[[], object]  # one batch, finished when it returns
+Runtime = Callable[[int], Step]  # batch size -> step
+
+
+def cost(net: FaceNet) -> dict[str, float]:
+    """Parameters, and multiply-adds for one face; convolutions and matrix products, as in the literature."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        net(torch.zeros(1, 3, *FACE_SHAPE[:2]))
+    return {
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "multiply_adds": counter.get_total_flops() // 2,
+        "side_px": net.side_px,
+    }
+
+
+def measure(step: Step, batch: int, seconds: float) -> dict[str, float]:
+    """Images/s over `seconds` after a warm-up, and percentiles of one step's time in ms."""
+    for _ in _until(WARM_UP_S):
+        step()
+    times = []
+    for _ in _until(seconds):
+        started = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - started)
+    p50, p99 = np.percentile(times, [50, 99]) * 1000
+    return {"batch": batch, "images_per_s": batch * len(times) / sum(times), "p50_ms": p50, "p99_ms": p99}
+
+
+def cpu_runtimes(folder: Path) -> dict[str, Runtime]:
+    """Runtimes of the CPU on all cores that this process may use."""
+    onnx = folder / "model.onnx"
+
+    def onnxruntime(batch: int) -> Step:
+        from onnxruntime import InferenceSession
+
+        session, faces = InferenceSession(str(onnx), providers=["CPUExecutionProvider"]), random_faces(batch)
+        return lambda: session.run(None, {"FACE": faces})
+
+    def openvino(batch: int) -> Step:
+        from openvino import Core
+
+        core = Core()
+        model = core.read_model(onnx)
+        model.reshape([batch, *FACE_SHAPE])
+        request = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+        faces = random_faces(batch)
+        return lambda: request.infer([faces], share_inputs=True)
+
+    return {"ONNX Runtime": onnxruntime, "OpenVINO": openvino}
+
+
+def gpu_runtimes(net: FaceNet, folder: Path) -> dict[str, Runtime]:
+    """Runtimes of the first GPU; each step waits until the GPU is done."""
+    plain = ServedGraph(net, CONSTANTS).eval().cuda()
+    fast = ServedGraph(net, CONSTANTS).eval().cuda().to(memory_format=torch.channels_last)
+    compiled = torch.compile(fast, mode="max-autotune")  # CUDA graphs, and kernels chosen by measurement
+
+    def in_torch(graph: Callable, half: bool) -> Runtime:
+        def prepare(batch: int) -> Step:
+            faces = torch.from_numpy(random_faces(batch)).cuda()
+
+            @torch.inference_mode()
+            def step() -> None:
+                with torch.autocast("cuda", torch.bfloat16, enabled=half):
+                    graph(faces)
+                torch.cuda.synchronize()
+
+            return step
+
+        return prepare
+
+    def onnxruntime(batch: int) -> Step:
+        return _onnxruntime_cuda(folder / "model.fp16.onnx", batch)
+
+    def tensorrt(batch: int) -> Step:
+        from .engine import Engine
+
+        engine, faces = Engine(folder / "model.plan"), torch.from_numpy(random_faces(batch)).cuda()
+
+        def step() -> None:
+            engine.execute(faces)
+            torch.cuda.synchronize()
+
+        return step
+
+    return {
+        "torch eager FP32": in_torch(plain, False),
+        "torch AMP channels_last": in_torch(fast, True),
+        "torch compiled, CUDA graphs": in_torch(compiled, True),
+        "ONNX Runtime CUDA FP16": onnxruntime,
+        "TensorRT FP16": tensorrt,
+    }
+
+
+def _onnxruntime_cuda(onnx: Path, batch: int) -> Step:
+    from onnxruntime import InferenceSession, OrtValue
+
+    session = InferenceSession(str(onnx), providers=["CUDAExecutionProvider"])
+    if "CUDAExecutionProvider" not in session.get_providers():
+        raise RuntimeError("no CUDA provider; install onnxruntime-gpu")
+    binding = session.io_binding()
+    binding.bind_ortvalue_input("FACE", OrtValue.ortvalue_from_numpy(random_faces(batch), "cuda", 0))
+    for name in Verdict._fields:
+        binding.bind_output(name, "cuda", 0)
+
+    def step() -> None:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+
+    return step
+
+
+def run(name: str, runtime: Runtime, batches: tuple[int, ...], seconds: float) -> list[dict]:
+    """Rows of one runtime, smallest batch first; a failure becomes the last row, with its reason."""
+    rows: list[dict] = []
+    gc.collect()
+    torch.cuda.empty_cache()  # what the runtime before left behind; does nothing without a GPU
+    free = _free_gpu_bytes()
+    for batch in tqdm(batches, desc=name, unit="batch", disable=None):
+        try:
+            row = measure(runtime(batch), batch, seconds)
+        except Exception as exc:  # any of five runtimes, each with errors of its own: named, never hidden
+            return [*rows, {"runtime": name, "batch": batch, "error": f"{type(exc).__name__}: {exc}".splitlines()[0]}]
+        # the runtimes' pools only grow, so what is taken after a step is the peak so far
+        rows.append({"runtime": name, **row, "gpu_mib": (free - _free_gpu_bytes()) >> 20})
+    return rows
+
+
+def random_faces(batch: int) -> np.ndarray:
+    """(batch, 224, 224, 3) uint8; the time of a convolution does not depend on the picture."""
+    return np.random.default_rng(0).integers(0, 256, (batch, *FACE_SHAPE), dtype=np.uint8)
+
+
+def table(rows: list[dict]) -> str:
+    """The rows as Markdown."""
+    lines = ["| runtime | batch | images/s | p50 ms | p99 ms | GPU MiB |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        if "error" in row:
+            lines.append(f"| {row['runtime']} | {row['batch']} | not run: {row['error']} | | | |")
+            continue
+        figures = f"{row['images_per_s']:,.0f} | {row['p50_ms']:.2f} | {row['p99_ms']:.2f} | {row['gpu_mib'] or ''}"
+        lines.append(f"| {row['runtime']} | {row['batch']} | {figures} |")
+    return "\n".join(lines)
+
+
+def _until(seconds: float) -> Iterator[None]:
+    """At least once, and then until the time is over."""
+    end = time.perf_counter() + seconds
+    yield
+    while time.perf_counter() < end:
+        yield
+
+
+def _free_gpu_bytes() -> int:
+    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
+
+
+def main() -> int:
+    """Command line entry: 0 measured, 1 no runtime ran, 2 usage."""
+    parser = argparse.ArgumentParser(prog="python -m export.conversion.benchmark", description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="of export train")
+    parser.add_argument("--version", type=Path, required=True, help="folder with the graphs of that network")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--batches", type=int, nargs="+", help="batch sizes (default: as served, or 1 to 256)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement (default %(default)s)")
+    parser.add_argument("--json", type=Path, help="file for figures, machine, versions and commit")
+    arguments = parser.parse_args()
+    net, _ = trained(arguments.checkpoint)
+    size = cost(net)
+    gpu = arguments.device == "cuda"
+    runtimes = gpu_runtimes(net, arguments.version) if gpu else cpu_runtimes(arguments.version)
+    batches = tuple(arguments.batches or (GPU_BATCHES if gpu else CPU_BATCHES))
+    rows = [row for name, runtime in runtimes.items() for row in run(name, runtime, batches, arguments.seconds)]
+    print(f"{size['parameters']:,} parameters, {size['multiply_adds']:,} multiply-adds at {size['side_px']} px\n")
+    print(table(rows))
+    if arguments.json:
+        about = {"machine": machine.machine(), "versions": machine.versions(), "commit": machine.commit()}
+        about |= {"command": sys.argv[1:], "seconds": arguments.seconds}
+        arguments.json.write_text(json.dumps({"network": size, "rows": rows, **about}, indent=2) + "\n")
+    return 0 if any("error" not in row for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Network -> a new version of the classifier in the model repository.
+
+Reads the trained network and the splits val, test and cross; writes `model_repository/classifier/<n>/` with both ONNX
+graphs, the network to fine-tune from, the Python host and `manifest.json`, and keeps the versions that are there.
+Nothing is published that the gate of `verify.py` does not pass. A version is made in a folder that Triton never scans
+and renamed into place, so that a server sees all of it or none. The way back is `python -m serving.versions rollback`,
+which needs no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from serving.errors import VersionError
+from serving.versions import digest, move, newest, next_number, versions, withdrawn
+
+from .. import machine
+from ..data.faces import Face, find_faces
+from ..data.preprocessing import REPOSITORY
+from ..data.sources import folder_of
+from ..network import FaceNet
+from ..synthesis.batches import Loader
+from ..training.train import TrainConfig, logits, save_network, trained
+from .calibrate import calibrate
+from .scores import evaluate, of_split
+from .torch_to_onnx import convert
+from .verify import compare, graphs_of, require, torch_graph
+
+FILES = ("model.onnx", "model.fp16.onnx", "network.pt")
+
+
+def publish(
+    net: FaceNet,
+    config: TrainConfig,
+    data: Path,
+    faces: list[Face],
+    number: int | None = None,
+    parents: Mapping[str, Path] | None = None,
+    repository: Path = REPOSITORY,
+) -> dict:
+    """Calibrates, converts, verifies and publishes `net`; returns the manifest.
+
+    Args:
+        number: of the version; the next free one where it is None.
+        parents: files that the network came from, such as its checkpoint and its teacher's, named by their hash.
+        repository: where the versions are; the folder beside it must be writable and on the same file system.
+
+    Raises GateError, ConversionError or VersionError, and then leaves everything as it was.
+    """
+    number = number or next_number(repository)
+    loader = Loader(data, config.batch_size, config.seed)
+    with draft(repository, number) as folder:
+        calibration, calibrated = calibrate(*logits(net, loader.plain(of_split(faces, "val"))), number)
+        convert(net, calibration, folder / "model.onnx")
+        convert(net, calibration, folder / "model.fp16.onnx", half=True)
+        save_network(net, config, folder / "network.pt")
+        labelled = of_split(faces, "val") + of_split(faces, "test")
+        checks = require(compare(torch_graph(net, calibration), graphs_of(folder), loader.plain(labelled)))
+        manifest = {
+            "model_version": number,
+            "files": {name: digest(folder / name) for name in FILES},
+            "calibration": calibrated,
+            "parity": {"images": len(labelled), "checks": [check._asdict() for check in checks]},
+            "metrics": evaluate(folder / "model.onnx", loader, faces, calibration),
+            "data": counts(faces),
+            "config": asdict(config),
+            "parents": {name: digest(path) for name, path in (parents or {}).items()},
+            "replaces": max(versions(repository / "classifier"), default=None),
+            "commit": machine.commit(),
+            "machine": machine.machine(),
+            "versions": machine.versions(),
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
+
+
+@contextmanager
+def draft(repository: Path, number: int) -> Iterator[Path]:
+    """A folder that becomes version `number` when the block ends, and vanishes when it raises."""
+    model, aside = repository / "classifier", withdrawn(repository)
+    if number in versions(model) + versions(aside):
+        raise VersionError(f"version {number} was published before; the next free one is {next_number(repository)}")
+    aside.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="draft-", dir=aside))
+    try:
+        for host in newest(model).glob("*.py"):
+            shutil.copy(host, folder)  # a version keeps the code that it is served with
+        yield folder
+        folder.chmod(0o755)  # mkdtemp shuts out the user that the server runs as
+        move(folder, model / str(number))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def counts(faces: list[Face]) -> dict[str, dict[str, dict[str, int]]]:
+    """Faces by split, source and label."""
+    table: dict[str, dict[str, dict[str, int]]] = {}
+    for face in faces:
+        row = table.setdefault(face.split, {}).setdefault(face.source, {"real": 0, "fake": 0})
+        row["fake" if face.label else "real"] += 1
+    return table
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m export publish", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder; its checkpoint.pt is published")
+    parser.add_argument("--checkpoint", type=Path, help="another checkpoint")
+    parser.add_argument("--version", type=int, help="number of the published model (default: the next free one)")
+    parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default %(default)s")
+    a = parser.parse_args()
+    checkpoint = a.checkpoint or a.out / "checkpoint.pt"
+    net, config = trained(checkpoint)
+    faces, parents = find_faces(a.data, a.out), {"checkpoint": checkpoint}
+    manifest = publish(net, config, folder_of(a.data), faces, a.version, parents, a.repository)
+    print(json.dumps({name: manifest[name] for name in ("model_version", "calibration", "metrics")}, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

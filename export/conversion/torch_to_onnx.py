@@ -1,0 +1,118 @@
+"""FaceNet and its calibration -> the ONNX graphs that are served: FP32, and a half-precision twin for TensorRT.
+
+TensorRT 11 takes every precision from the graph (strongly typed networks). In the twin the backbone is FP16, but
+for its stem and first stage: FP16 there alone moved a probability by 0.018, in all the rest by 0.005. What surrounds
+it stays FP32: normalisation of pixels, pooling, head, temperature, sigmoid, and QUALITY, whose variance exceeds
+FP16's 65,504. Both have a dynamic batch and no BatchNorm left. A conversion fails, and leaves `path` as it
+was, where the graph breaks ONNX's rules or mixes types; whether it computes the same is the business of `verify.py`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import torch
+
+from ..errors import ConversionError
+from ..network import Calibration, FaceNet, ServedGraph, Verdict
+
+OPSET = 18
+FACE_SHAPE = (224, 224, 3)  # height, width, RGB; uint8
+
+
+def convert(net: FaceNet, calibration: Calibration, path: Path, half: bool = False) -> None:
+    """Writes the served graph to `path`, its backbone in FP16 with `half`; raises ConversionError."""
+    graph = ServedGraph(copy.deepcopy(net).cpu(), calibration).eval()
+    if half:
+        halve(graph.net.backbone)
+    draft = path.with_suffix(".draft")
+    try:
+        torch.onnx.export(
+            graph,
+            (torch.zeros(2, *FACE_SHAPE, dtype=torch.uint8),),
+            str(draft),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["FACE"],
+            output_names=list(Verdict._fields),
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+        check_graph(draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+class ToHalf(torch.nn.Module):
+    """The border between FP32 and FP16."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values.half()
+
+
+def halve(backbone: torch.nn.Module) -> None:
+    """FP16 from the second stage on, in place; all of a backbone that has no `blocks`, as timm's EfficientNets have."""
+    blocks = getattr(backbone, "blocks", None)
+    if blocks is None:
+        backbone.half()
+        return
+    for stage in blocks[1:]:
+        stage.half()
+    blocks[1] = torch.nn.Sequential(ToHalf(), blocks[1])
+
+
+def check_graph(path: Path) -> None:
+    """Raises ConversionError where the file is no valid ONNX, has a BatchNorm, a fixed batch or mixed types."""
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
+        raise ConversionError(f"{path.name} is not valid ONNX: {exc}") from exc
+    model = onnx.load(path)
+    faults = [f"{n.name} is left" for n in model.graph.node if n.op_type == "BatchNormalization"]
+    faults += [
+        f"{v.name} has a fixed batch"
+        for v in [*model.graph.input, *model.graph.output]
+        if not v.type.tensor_type.shape.dim[0].dim_param
+    ]
+    faults += mixed_types(model)
+    if faults:
+        raise ConversionError(f"{path.name} cannot be served: {'; '.join(faults[:5])}")
+
+
+def mixed_types(model: onnx.ModelProto) -> list[str]:
+    """Nodes whose inputs should share a type and do not: TensorRT refuses them where types come from the graph.
+
+    ONNX's own checker infers a node's output type from its first input and does not compare the others.
+    """
+    types = _tensor_types(model)
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    faults = []
+    for node in model.graph.node:
+        schema = onnx.defs.get_schema(node.op_type, opsets[node.domain], node.domain)
+        bound: dict[str, set[int]] = {}
+        for variable, name in _typed_inputs(schema, node):
+            bound.setdefault(variable, set()).add(types[name])
+        for found in bound.values():
+            if len(found) > 1:
+                names = sorted(onnx.TensorProto.DataType.Name(t) for t in found)
+                faults.append(f"{node.op_type} {node.name} mixes {' and '.join(names)}")
+    return faults
+
+
+def _tensor_types(model: onnx.ModelProto) -> dict[str, int]:
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    values = [*graph.input, *graph.output, *graph.value_info]
+    return {v.name: v.type.tensor_type.elem_type for v in values} | {i.name: i.data_type for i in graph.initializer}
+
+
+def _typed_inputs(schema: onnx.defs.OpSchema, node: onnx.NodeProto) -> Iterator[tuple[str, str]]:
+    """(type variable, tensor) of every input that is given; the last formal input may stand for many."""
+    for index, name in enumerate(node.input):
+        formal = schema.inputs[min(index, len(schema.inputs) - 1)]
+        if name and formal.is_homogeneous:
+            yield formal.type_str, name

@@ -1,0 +1,191 @@
+"""The gate before publication: torch, ONNX FP32, ONNX FP16 and, where there is one, the engine say the same.
+
+Reads a version's folder and labelled faces; prints a table of the largest difference of every output from the
+reference over all faces, and of the AUC, each beside what is allowed. Fails (exit code 1) where one is over, or where
+a file is not the one that `manifest.json` describes. The reference is the network of `--checkpoint`; without it, as
+for a version that came from elsewhere, model.onnx.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
+import torch
+
+from serving.errors import VersionError
+from serving.versions import check_files
+
+from .. import metrics
+from ..data.faces import ManifestError, find_faces
+from ..errors import GateError
+from ..network import Calibration, FaceNet, ServedGraph, Verdict
+from ..synthesis.batches import Batch, Loader
+
+EXACT = {
+    "FAKE_PROBABILITY": 1e-4,
+    "LOGIT": 1e-3,
+    "HEATMAP": 1e-3,
+    "QUALITY": 0.1,  # a variance of pixels, up to some thousands
+    "MODEL_VERSION": 0,
+    "THRESHOLD": 0,
+}
+# FP16 from the second stage on: the pruned student differs by 0.009, 0.06 and 0.016 at most over 1,571 faces.
+HALF = EXACT | {"FAKE_PROBABILITY": 0.02, "LOGIT": 0.1, "HEATMAP": 0.05}
+MAX_AUC_DROP = 0.001
+BATCH = 32
+
+Graph = Callable[[np.ndarray], Mapping[str, np.ndarray]]  # FACE (B, 224, 224, 3) uint8 -> outputs by name
+
+
+class Check(NamedTuple):
+    """One line of the table: how far a graph is from the reference in one quantity."""
+
+    graph: str
+    quantity: str
+    value: float
+    allowed: float
+
+    @property
+    def passed(self) -> bool:
+        """False for NaN too."""
+        return self.value <= self.allowed
+
+
+def compare(
+    reference: Graph, graphs: Mapping[str, tuple[Graph, Mapping[str, float]]], batches: Iterable[Batch]
+) -> list[Check]:
+    """Largest absolute difference of each output of each graph, and its loss of AUC; raises GateError for one class.
+
+    Args:
+        graphs: by name, each with what is allowed for every output.
+        batches: labelled faces, read once.
+    """
+    worst = {name: dict.fromkeys(Verdict._fields, 0.0) for name in graphs}
+    scores: dict[str, list[np.ndarray]] = {name: [] for name in ("", *graphs)}
+    labels = []
+    for batch in batches:
+        expected = reference(batch.faces)
+        labels.append(batch.labels)
+        scores[""].append(expected["LOGIT"][:, 0])
+        for name, (graph, _) in graphs.items():
+            got = graph(batch.faces)
+            scores[name].append(got["LOGIT"][:, 0])
+            for output in Verdict._fields:
+                difference = np.abs(got[output].astype(np.float64) - expected[output]).max()
+                worst[name][output] = float(np.maximum(worst[name][output], difference))  # keeps a NaN, max() does not
+    truth = np.concatenate(labels)
+    if len(np.unique(truth)) < 2:
+        raise GateError(f"the gate needs real and fake faces, got {len(truth)} of one class")
+    auc = {name: metrics.auc(truth, np.concatenate(parts)) for name, parts in scores.items()}
+    checks = []
+    for name, (_, allowed) in graphs.items():
+        checks += [Check(name, output, worst[name][output], allowed[output]) for output in Verdict._fields]
+        checks.append(Check(name, "AUC drop", auc[""] - auc[name], MAX_AUC_DROP))
+    return checks
+
+
+def require(checks: list[Check]) -> list[Check]:
+    """The checks; raises GateError, with their table, where one did not pass."""
+    if not all(check.passed for check in checks):
+        raise GateError(f"the converted graphs differ from the network:\n{table(checks)}")
+    return checks
+
+
+def table(checks: Iterable[Check]) -> str:
+    """The checks as text, one a line."""
+    head = f"{'graph':<8} {'quantity':<17} {'difference':>11} {'allowed':>8}"
+    lines = [
+        f"{c.graph:<8} {c.quantity:<17} {c.value:>11.2g} {c.allowed:>8g} {'ok' if c.passed else 'FAILED'}"
+        for c in checks
+    ]
+    return "\n".join([head, *lines])
+
+
+def torch_graph(net: FaceNet, calibration: Calibration) -> Graph:
+    """The network itself, in FP32 on the CPU."""
+    graph = ServedGraph(copy.deepcopy(net).cpu(), calibration).eval()
+
+    @torch.inference_mode()
+    def run(faces: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: value.numpy() for name, value in graph(torch.from_numpy(faces))._asdict().items()}
+
+    return run
+
+
+def onnx_graph(path: Path) -> Graph:
+    """An ONNX file in ONNX Runtime on the CPU."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = list(Verdict._fields)
+    return lambda faces: dict(zip(names, session.run(names, {"FACE": faces}), strict=True))
+
+
+def graphs_of(folder: Path) -> dict[str, tuple[Graph, Mapping[str, float]]]:
+    """What a version's folder holds beside its reference, each with its tolerance; the engine only where one is."""
+    graphs = {
+        "fp32": (onnx_graph(folder / "model.onnx"), EXACT),
+        "fp16": (onnx_graph(folder / "model.fp16.onnx"), HALF),
+    }
+    if (folder / "model.plan").exists():
+        from .engine import Engine
+
+        graphs["engine"] = (Engine(folder / "model.plan"), HALF)
+    return graphs
+
+
+def check_version(folder: Path) -> dict:
+    """The manifest of a version; raises VersionError or GateError where files or the graph's number differ from it."""
+    manifest = check_files(folder)
+    (said,) = np.unique(onnx_graph(folder / "model.onnx")(np.zeros((1, 224, 224, 3), np.uint8))["MODEL_VERSION"])
+    if said != manifest["model_version"]:
+        raise GateError(f"{folder / 'model.onnx'} calls itself version {said}; publish it again")
+    return manifest
+
+
+def verify(folder: Path, batches: Iterable[Batch], net: FaceNet | None = None) -> list[Check]:
+    """Checks the files of a version and compares its graphs with `net`, else with its own FP32 graph."""
+    manifest = check_version(folder)
+    graphs = graphs_of(folder)
+    if net is None:
+        reference, _ = graphs.pop("fp32")
+    else:
+        constants = manifest["calibration"]
+        reference = torch_graph(net, Calibration(**{name: constants[name] for name in Calibration.__annotations__}))
+    return compare(reference, graphs, batches)
+
+
+def main() -> int:
+    """Command line entry: 0 everything agrees, 1 the gate is shut, 2 usage."""
+    parser = argparse.ArgumentParser(prog="python -m export.conversion.verify", description=__doc__)
+    parser.add_argument("folder", type=Path, help="of the version, for example model_repository/classifier/1")
+    parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/first"), help="has the faces found (default %(default)s)"
+    )
+    parser.add_argument("--checkpoint", type=Path, help="the network that it was converted from")
+    parser.add_argument("--splits", nargs="+", default=["val", "test"], help="labelled faces (default %(default)s)")
+    arguments = parser.parse_args()
+    try:
+        faces = find_faces(arguments.data / "manifest.csv", arguments.out / "faces.jsonl")
+        chosen = [face for face in faces if face.split in arguments.splits]
+        net = None
+        if arguments.checkpoint:
+            from ..training.train import trained
+
+            net, _ = trained(arguments.checkpoint)
+        checks = verify(arguments.folder, Loader(arguments.data, BATCH, 0).plain(chosen), net)
+    except (GateError, ManifestError, VersionError, OSError, ValueError) as exc:
+        print(f"not verified: {exc}", file=sys.stderr)
+        return 1
+    print(f"{len(chosen)} faces\n{table(checks)}")
+    return 0 if all(check.passed for check in checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Photographs and videos -> the faces to learn from, found and cropped as in serving."""

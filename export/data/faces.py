@@ -1,0 +1,178 @@
+"""Photographs and videos -> the faces in them, found by the served detector and cached beside the run.
+
+Reads what `sources.py` lists; writes into the run's folder `faces.jsonl` (one line a file, so that an interrupted
+search goes on where it stopped), `frames/` (of videos, PNG), `rejected.csv` (what is broken or shows no face, with the
+reason), `duplicates.csv` and `data.json` (the settings). Fails where a split shares pictures with another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from .duplicates import Duplicate, across_splits
+from .face_search import search_files
+from .sources import LABELS, Item, ManifestError, folder_of, read_items
+
+SHOWN = 10
+SPLITS = ("train", "val", "test", "cross")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Settings of the search, saved beside what it found: later stages of the run go by them."""
+
+    frames_per_video: int = 8
+    seed: int = 20  # of the split of what has none
+    drop_duplicates: bool = False  # leave what is nearly the same in a later split out of train and val
+
+    def __post_init__(self) -> None:
+        if self.frames_per_video < 1:
+            raise ValueError(f"frames_per_video must be at least 1, got {self.frames_per_video}")
+
+
+@dataclass(frozen=True)
+class Face:
+    """The largest face of one photograph or frame: box x0, y0, x1, y1 in pixels of the upright picture.
+
+    path: of a photograph relative to the data folder; of a frame absolute, its PNG in the run's folder.
+    group: what never crosses splits: a source photograph, a person, a video and its fakes.
+    video: the path of the video of which it is a frame, to score its frames together; empty for a photograph.
+    """
+
+    path: str
+    label: int
+    source: str
+    split: str
+    box: tuple[float, float, float, float]
+    height: int
+    width: int
+    group: str
+    video: str
+
+    @property
+    def file(self) -> str:
+        """The photograph or the video."""
+        return self.video or self.path
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a data folder holds. rejected: (file, what of it, reason); duplicates: index pairs into `found`."""
+
+    found: list[Face]
+    rejected: list[tuple[Item, str, str]]
+    duplicates: list[Duplicate]
+    config: DataConfig
+
+    @property
+    def leaking(self) -> set[str]:
+        """Files of train and val that are nearly the same as one of a later split."""
+        return {self.found[pair.learned].file for pair in self.duplicates}
+
+    @property
+    def faces(self) -> list[Face]:
+        """The faces to go on with; raises ManifestError where splits share pictures that may not be dropped."""
+        leaking = self.leaking
+        if leaking and not self.config.drop_duplicates:
+            raise ManifestError(_refusal(self.found, self.duplicates))
+        return [face for face in self.found if face.file not in leaking]
+
+
+def find_faces(data: Path, out: Path, config: DataConfig | None = None) -> list[Face]:
+    """The faces of `data` (see `sources.read_items`); says how much was rejected. Raises ManifestError."""
+    collection = collect(data, out, config)
+    faces = collection.faces
+    print(
+        f"{len(faces)} faces, {len(collection.rejected)} rejected ({out / 'rejected.csv'}), "
+        f"{len(collection.leaking)} files dropped as duplicates"
+    )
+    return faces
+
+
+def collect(data: Path, out: Path, config: DataConfig | None = None) -> Collection:
+    """Searches what is not cached in `out` yet; without `config` by the settings that `out` was made with."""
+    settings = out / "data.json"
+    if config is None:
+        config = DataConfig(**json.loads(settings.read_text())) if settings.exists() else DataConfig()
+    items = read_items(data, config.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    settings.write_text(json.dumps(asdict(config), indent=2) + "\n")
+    lines = search_files(items, folder_of(data), out, config.frames_per_video)
+    pairs = list(zip(items, lines, strict=True))
+    found = [_face(item, picture, out) for item, line in pairs for picture in line["pictures"]]
+    rejected = [(item, what, reason) for item, line in pairs for what, reason in line["rejected"]]
+    hashes = [picture["hash"] for line in lines for picture in line["pictures"]]
+    duplicates = across_splits(hashes, [face.split for face in found]) if found else []
+    _write(out / "rejected.csv", ("path", "reason"), ((what, reason) for _, what, reason in rejected))
+    rows = ((found[a].path, found[a].split, found[b].path, found[b].split, d) for a, b, d in duplicates)
+    _write(out / "duplicates.csv", ("path", "split", "like_path", "like_split", "distance_bits"), rows)
+    return Collection(found, rejected, duplicates, config)
+
+
+def table(collection: Collection) -> str:
+    """Faces of each source and label by split, with the videos they come from, what was rejected and what leaks."""
+    splits = sorted({face.split for face in collection.found} - set(SPLITS))
+    splits = [split for split in SPLITS if any(face.split == split for face in collection.found)] + splits
+    faces = Counter((face.source, face.label, face.split) for face in collection.found)
+    videos = Counter(key for key, _ in {((f.source, f.label), f.video) for f in collection.found if f.video})
+    rejected = Counter((item.source, item.label) for item, _, _ in collection.rejected)
+    leaking = collection.leaking
+    dropped = Counter((face.source, face.label) for face in collection.found if face.file in leaking)
+    names = {number: name for name, number in LABELS.items()}
+    header = ("source", "label", *splits, "videos", "rejected", "duplicates")
+    rows = []
+    for key in sorted({(source, label) for source, label, _ in faces} | set(rejected)):
+        counts = [faces[(*key, split)] for split in splits]
+        rows.append((key[0], names[key[1]], *counts, videos[key], rejected[key], dropped[key]))
+    total = ("all", "", *(sum(column) for column in list(zip(*rows, strict=True))[2:]))
+    return "\n".join(
+        f"{row[0]:<24} {row[1]:<5}" + "".join(f"{value:>11}" for value in row[2:]) for row in (header, *rows, total)
+    )
+
+
+def _face(item: Item, picture: dict, out: Path) -> Face:
+    path = str((out / picture["file"]).resolve()) if picture["file"] else item.path
+    video = item.path if item.is_video else ""
+    box, height, width = tuple(picture["box"]), picture["height"], picture["width"]
+    return Face(path, item.label, item.source, item.split, box, height, width, item.group, video)
+
+
+def _refusal(found: list[Face], duplicates: list[Duplicate]) -> str:
+    files = {(found[a].file, found[a].split, found[b].file, found[b].split) for a, b, _ in duplicates}
+    shown = "".join(f"\n  {a} ({a_split}) and {b} ({b_split})" for a, a_split, b, b_split in sorted(files)[:SHOWN])
+    more = f"\n  and {len(files) - SHOWN} pairs more" if len(files) > SHOWN else ""
+    return (
+        f"{len(files)} pairs of files in different splits show nearly the same face (all in duplicates.csv):"
+        f"{shown}{more}\n"
+        "Give each pair one split in the manifest, or run `python -m export data` with --drop-duplicates, which leaves "
+        "the first of each pair out."
+    )
+
+
+def _write(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m export data", description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="CSV manifest, or a folder with one or with real/ and fake/"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--frames-per-video", type=int, default=DataConfig.frames_per_video, help="default %(default)s")
+    parser.add_argument("--seed", type=int, default=DataConfig.seed, help="of missing splits (default %(default)s)")
+    parser.add_argument("--drop-duplicates", action="store_true", help="from train and val, instead of refusing")
+    arguments = parser.parse_args()
+    settings = {field.name: getattr(arguments, field.name) for field in fields(DataConfig)}
+    collection = collect(arguments.data, arguments.out, DataConfig(**settings))
+    print(table(collection))
+    print(f"{len(collection.faces)} faces to go on with; rejected files are listed in {arguments.out}/rejected.csv")
+    return 0

@@ -1,0 +1,105 @@
+"""What the detector is measured against: the floor that global statistics reach, and another graph on the same faces.
+
+Sets that were made by different pipelines leak shortcuts: colour, sharpness, file size. A model fitted on nothing but
+those tells how much of a figure may be the set and not the forgery.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+from sklearn.base import ClassifierMixin
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+from ..data.preprocessing import DaliHost, dali, face_roi
+from .samples import Sample
+from .served import Judged
+
+BATCH = 32
+FLOOR = {
+    "global statistics, linear": lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+    "global statistics, boosted trees": lambda: HistGradientBoostingClassifier(random_state=0),
+}
+
+
+class BaselineError(ValueError):
+    """The baseline graph cannot be used; the message says what it should be."""
+
+
+def statistics(data: bytes) -> np.ndarray:
+    """(12,) mean and deviation of each colour and of saturation, sharpness, log file size, log width, log height."""
+    with Image.open(io.BytesIO(data)) as image:
+        rgb = np.asarray(image.convert("RGB"), np.float32) / 255  # (H, W, 3)
+    gray, saturation = rgb.mean(-1), rgb.max(-1) - rgb.min(-1)
+    laplacian = gray[1:-1, :-2] + gray[1:-1, 2:] + gray[:-2, 1:-1] + gray[2:, 1:-1] - 4 * gray[1:-1, 1:-1]
+    sharpness = np.log(laplacian.var() + 1e-8) if laplacian.size else np.log(1e-8)
+    sizes = np.log([len(data), rgb.shape[1], rgb.shape[0]])
+    colours = [*rgb.mean((0, 1)), *rgb.std((0, 1)), saturation.mean(), saturation.std()]
+    return np.array([*colours, sharpness, *sizes])
+
+
+def fit_floors(data: Path, train: list[Sample]) -> dict[str, ClassifierMixin]:
+    """Each model of FLOOR, fitted on `train`; none where that lacks a class."""
+    train = [sample for sample in train if not sample.unreadable]
+    labels = np.array([sample.label for sample in train])
+    if len(np.unique(labels)) < 2:
+        return {}
+    known = _table(data, train, "statistics of train")
+    return {name: model().fit(known, labels) for name, model in FLOOR.items()}
+
+
+def floors(models: dict[str, ClassifierMixin], data: Path, samples: list[Sample]) -> dict[str, np.ndarray]:
+    """Scores (N,) of `samples` by each fitted model."""
+    asked = _table(data, samples, "statistics") if models else None
+    return {name: model.predict_proba(asked)[:, 1] for name, model in models.items()}
+
+
+def _table(data: Path, samples: list[Sample], title: str) -> np.ndarray:
+    rows = tqdm(samples, desc=title, unit="image", disable=None)
+    return np.stack([_statistics_or_zero((data / sample.path).read_bytes()) for sample in rows])
+
+
+def _statistics_or_zero(data: bytes) -> np.ndarray:
+    try:
+        return statistics(data)
+    except OSError:  # a broken file of `train`
+        return np.zeros(12)
+
+
+def baseline(path: Path, data: Path, judged: Iterable[Judged]) -> np.ndarray:
+    """Scores (N,) of another graph on the very faces that the server found, through the served crop.
+
+    The graph takes FACE (B, 224, 224, 3) uint8 and answers FAKE_PROBABILITY (B, 1). A picture's score is that of its
+    most suspicious face, as for the served model. Raises BaselineError for any other graph.
+    """
+    session = _session(path)
+    host = DaliHost(dali.preprocess, BATCH, threads=1)
+    return np.array([_most_suspicious(session, host, data, j) for j in tqdm(judged, desc=path.name, disable=None)])
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as exc:  # ONNX Runtime has no base class of its own
+        raise BaselineError(f"{path} cannot be read as an ONNX graph; give one that `export` wrote") from exc
+    inputs, outputs = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
+    if inputs != ["FACE"] or "FAKE_PROBABILITY" not in outputs:
+        raise BaselineError(f"{path} must take FACE and answer FAKE_PROBABILITY, not {inputs} and {outputs}")
+    return session
+
+
+def _most_suspicious(session: onnxruntime.InferenceSession, host: DaliHost, data: Path, judged: Judged) -> float:
+    image = np.frombuffer((data / judged.sample.path).read_bytes(), np.uint8)
+    height, width = judged.verdict.image_size
+    rois = face_roi(np.array([face.box for face in judged.verdict.faces]), height, width)  # (F, 4)
+    faces = np.stack(host.run(IMAGE=[image] * len(rois), ROI=list(rois)))  # (F, 224, 224, 3)
+    return float(session.run(["FAKE_PROBABILITY"], {"FACE": faces})[0].max())

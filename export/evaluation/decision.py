@@ -1,0 +1,247 @@
+"""Figures and budgets -> what an operator should do, in words: deploy or not, why, what the model is weak at.
+
+Pure functions over the report's dictionaries.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+AT_LEAST = ("accuracy", "auc", "ap")
+BELOW = ("fpr", "fnr", "eer", "ece", "review")
+NAMES = {
+    "accuracy": "accuracy",
+    "auc": "AUC",
+    "ap": "average precision",
+    "fpr": "false-positive rate",
+    "fnr": "false-negative rate",
+    "eer": "equal error rate",
+    "ece": "calibration error",
+    "review": "share of review",
+}
+FLOORS = ("global statistics, linear", "global statistics, boosted trees")
+FEW = 20  # pictures below which a weakness is not told
+NOTABLE = 0.05  # share of wrong answers up to which no group is told as a weakness
+CLEAR_DROP = 0.05  # of AUC, from which a kind of damage is told as a weakness
+
+
+class BudgetError(ValueError):
+    """The file of budgets cannot be used; the message names the entry."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One figure of one split; a missed floor fails the evaluation, a missed goal is told."""
+
+    kind: str  # "floor" or "goal"
+    split: str
+    figure: str
+    value: float
+
+    def margin(self, measured: float) -> float:
+        """How far the measured value is on the good side; negative where the budget is missed."""
+        return measured - self.value if self.figure in AT_LEAST else self.value - measured
+
+    def met(self, measured: float) -> bool:
+        """`at least` includes the value itself, `below` does not; NaN misses."""
+        return measured >= self.value if self.figure in AT_LEAST else measured < self.value
+
+
+def read_budgets(path: Path) -> list[Budget]:
+    """The entries of a TOML file; raises BudgetError."""
+    try:
+        content = tomllib.loads(path.read_text())
+        rows = [
+            Budget(kind, split, figure, float(value))
+            for kind, splits in content.items()
+            for split, figures in splits.items()
+            for figure, value in figures.items()
+        ]
+    except (OSError, ValueError, AttributeError, TypeError) as exc:
+        raise BudgetError(f"{path} cannot be read as budgets ([floor.test] accuracy = 0.95): {exc}") from exc
+    for row in rows:
+        if row.kind not in ("floor", "goal") or row.figure not in AT_LEAST + BELOW:
+            raise BudgetError(
+                f"{path}: {row.kind}.{row.split}.{row.figure} is none of floor or goal, {', '.join(NAMES)}"
+            )
+    return rows
+
+
+def judge_budgets(budgets: list[Budget], splits: dict[str, dict]) -> list[dict]:
+    """A row for each budget: measured, interval, margin, met, and proven: met by the whole interval.
+
+    Budgets of splits that were not evaluated are left out.
+    """
+    rows = []
+    for budget in budgets:
+        if budget.split not in splits:
+            continue
+        level = splits[budget.split]["level"]["image"]
+        measured, interval = level["values"][budget.figure], level["intervals"][budget.figure]
+        worst = interval[0] if budget.figure in AT_LEAST else interval[1]
+        rows.append(
+            {
+                "kind": budget.kind,
+                "split": budget.split,
+                "figure": budget.figure,
+                "at_least": budget.figure in AT_LEAST,
+                "budget": budget.value,
+                "measured": measured,
+                "interval": interval,
+                "margin": budget.margin(measured),
+                "met": budget.met(measured),
+                "proven": budget.met(measured) and budget.met(worst),
+            }
+        )
+    return rows
+
+
+def decide(rows: list[dict], splits: dict[str, dict]) -> dict:
+    """`deploy` (no, limits, yes), a headline, and paragraphs: why, in practice, weak at, next."""
+    floors = [row for row in rows if row["kind"] == "floor"]
+    missed = [row for row in floors if not row["met"]]
+    goals = [row for row in rows if row["kind"] == "goal" and not row["met"]]
+    unproven = [row for row in floors if row["met"] and not row["proven"]]
+    if not floors:
+        deploy, headline = "no", "No floor was measured: this report cannot say whether to deploy"
+    elif missed:
+        deploy, headline = "no", "Do not let this model decide on its own"
+    elif goals or unproven:
+        deploy, headline = "limits", "Fit to deploy, within limits"
+    else:
+        deploy, headline = "yes", "Fit to deploy"
+    known = {row["split"] for row in floors}
+    return {
+        "deploy": deploy,
+        "headline": headline,
+        "why": _why(floors, missed, goals, unproven),
+        "in_practice": {name: _practice(split) for name, split in splits.items()},
+        "weak_at": {name: weak for name, split in splits.items() if (weak := _weaknesses(split))},
+        "next": _next(missed, [row for row in goals if row["split"] not in known], unproven),
+    }
+
+
+def _why(floors: list[dict], missed: list[dict], goals: list[dict], unproven: list[dict]) -> str:
+    if not floors:
+        return "The budgets name no split that was evaluated."
+    if missed:
+        text = f"It misses {len(missed)} of {len(floors)} floors: {_list(_measured(row) for row in missed)}."
+    else:
+        text = f"It meets every floor, {len(floors)} of {len(floors)}."
+    if unproven:
+        text += f" With this many pictures chance is not ruled out for {_list(_figure(row) for row in unproven)}."
+    if goals:
+        text += f" It falls short of a goal with {_list(_measured(row) for row in goals)}."
+    return text
+
+
+def _practice(split: dict) -> str:
+    """What the thresholds of the product do to 1,000 pictures of each class."""
+    shares = {}
+    for truth, row in split["labels"].items():
+        answered = row["real"] + row["review"] + row["fake"]
+        if not answered:
+            return "only one class was judged, so there is no telling."
+        shares[truth] = {label: round(1000 * row[label] / answered) for label in ("real", "review", "fake")}
+    real, fake = shares["real"], shares["fake"]
+    return (
+        f"of 1,000 genuine faces {real['fake']} are labelled fake and {real['review']} go to a person; "
+        f"of 1,000 fakes {fake['real']} pass as real and {fake['review']} go to a person."
+    )
+
+
+def _weaknesses(split: dict) -> list[str]:
+    """The worst source and quality of each class, a shortcut of the set, and harmful damage, as sentences."""
+    found = []
+    for truth, rate, verb in (("real", "fpr", "called fake"), ("fake", "fnr", "missed")):
+        limit = max(NOTABLE, split["level"]["image"]["values"][rate])
+        found += [f"{worst}, {_percent(wrong)} {verb}" for worst, wrong in _worst(split, truth) if wrong >= limit]
+    floors = {name: rival for name, rival in split.get("comparison", {}).items() if name in FLOORS}
+    as_good = [rival["auc"] for rival in floors.values() if rival["gain_interval"][0] <= 0]
+    if as_good:
+        found.append(
+            f"colour, sharpness and file size alone do as well (AUC {max(as_good):.3f}): a shortcut of the set"
+        )
+    return found + _damage(split)
+
+
+def _worst(split: dict, truth: str) -> list[tuple[str, float]]:
+    """The worst source and the worst quality bin of one class, of those with enough pictures."""
+    sources = [
+        (f"{row['source']} ({'genuine' if truth == 'real' else 'fake'})", row["wrong"])
+        for row in split["by_source"]
+        if row["label"] == truth and row["images"] >= FEW
+    ]
+    bins = [
+        (f"{'genuine' if truth == 'real' else 'fake'} faces with {quality} {bin_name(row)}", row[truth]["wrong"])
+        for quality, rows in split["by_quality"].items()
+        for row in rows
+        if row[truth]["images"] >= FEW
+    ]
+    return [max(rows, key=lambda row: row[1]) for rows in (sources, bins) if rows]
+
+
+def _damage(split: dict) -> list[str]:
+    """One sentence with the mildest strength of each kind of damage that costs CLEAR_DROP of AUC; none, no sentence."""
+    if "robustness" not in split:
+        return []
+    start, hurt = split["robustness"]["untouched"]["auc"], []
+    for curve in split["robustness"]["curves"]:
+        point = next((point for point in curve["points"] if start - point["auc"] >= CLEAR_DROP), None)
+        if point:
+            hurt.append(f"{point['auc']:.3f} at {curve['unit']} {point['strength']:g}")
+    return [f"damaged pictures: AUC {start:.3f} falls to {_list(hurt)}"] if hurt else []
+
+
+def _next(missed: list[dict], elsewhere: list[dict], unproven: list[dict]) -> str:
+    if missed:
+        return (
+            "Use it to sort: let what it labels review or fake go to a person, refuse nobody on its word alone, and do "
+            "not take real for proof. Train on pictures of your own cameras and on the forgeries you expect, then run "
+            "this report again."
+        )
+    if elsewhere:
+        return (
+            "Deploy where pictures come from sources like those that the floors were measured on. Before other cameras "
+            "or other kinds of forgery are let in, evaluate a few hundred labelled pictures of them."
+        )
+    if unproven:
+        return "Evaluate more labelled pictures, so that the intervals lie within the budgets, before you rely on them."
+    return (
+        "Watch the share of review in production, and run this report again when cameras, senders or forgeries change."
+    )
+
+
+def bin_name(row: dict) -> str:
+    """A quality bin's edges in words."""
+    low, high = row["from"], row["to"]
+    if not math.isfinite(high):
+        return f"from {low:g}"
+    return f"below {high:g}" if low == 0 else f"{low:g} to {min(high, 1) if high < 2 else high:g}"
+
+
+def _figure(row: dict) -> str:
+    return f"{NAMES[row['figure']]} on {row['split']}"
+
+
+def _measured(row: dict) -> str:
+    show = (lambda value: f"{value:.3f}") if row["figure"] in ("auc", "ap") else _percent
+    sign = "at least" if row["at_least"] else "below"
+    return f"{_figure(row)} {show(row['measured'])} ({row['kind']}: {sign} {show(row['budget'])})"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _list(parts) -> str:
+    parts = list(parts)
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

@@ -1,0 +1,242 @@
+"""A data folder -> one HTML page, JSON and the score of every picture: is the served model good enough, and for what?
+
+    python -m export evaluate --data DATA            # starts the server; --url asks a running one
+
+Reads a manifest, or real/ and fake/ folders (see `sources.py`); writes report.html, report.json and scores.csv. Every
+figure comes from the served path. Splits are reported apart, never mixed. Exit code 0: every floor of the budgets is
+met, 1: one is missed or none measured, 2: it could not be evaluated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from facewarden import Client, FacewardenError
+from serving.errors import ServingError
+from serving.installation import ROOT
+
+from ..data.sources import ManifestError, folder_of
+from . import analysis, comparison, decision, robustness
+from .report import write_html
+from .samples import Sample, read_samples
+from .served import Judged, columns, connect, judge, judge_samples
+
+DEFAULT_SPLITS = ("test", "cross")
+VERSIONED = ("facewarden", "tritonclient", "nvidia-dali-cuda130", "openvino", "numpy", "scikit-learn")
+
+
+class EvaluationError(ValueError):
+    """The pictures or the server do not allow an evaluation; the message says why."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    root = argparse.ArgumentParser(prog="python -m export evaluate", description=__doc__.splitlines()[0])
+    root.add_argument(
+        "--data", type=Path, required=True, help="a CSV manifest, or a folder with one, or with real/ and fake/"
+    )
+    root.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="folder to write (default %(default)s)")
+    root.add_argument("--url", help="host:port of a running server (default: one is started and stopped)")
+    root.add_argument("--profile", default="embedded-cpu", help="of the server that is started (default %(default)s)")
+    root.add_argument(
+        "--splits", type=_names, help="comma-separated (default: test and cross, as far as there are any)"
+    )
+    root.add_argument(
+        "--baseline", type=Path, action="append", default=[], help="ONNX graph to compare with; repeatable"
+    )
+    root.add_argument(
+        "--budgets", type=Path, default=Path(__file__).with_name("budgets.toml"), help="TOML (default %(default)s)"
+    )
+    root.add_argument(
+        "--robustness", type=int, default=100, help="pictures a class and split, 0: none (default %(default)s)"
+    )
+    root.add_argument(
+        "--floor", type=int, default=4000, help="pictures of train to fit the floor on, 0: none (default %(default)s)"
+    )
+    root.add_argument("--rounds", type=int, default=1000, help="of every bootstrap (default %(default)s)")
+    root.add_argument(
+        "--split-seed", type=int, default=20, help="of missing splits, as for `export data` (default %(default)s)"
+    )
+    root.add_argument("--seed", type=int, default=0, help="of every random choice (default %(default)s)")
+    return root
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def evaluate(options: argparse.Namespace) -> dict:
+    """Scores, analyses and writes everything; returns the report."""
+    started, commit = time.monotonic(), _commit()
+    budgets = decision.read_budgets(options.budgets)
+    samples = _split_samples(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with connect(options.url, options.profile) as client:
+        status = client.status()
+        judged = {name: judge_samples(client, folder_of(options.data), part, name) for name, part in samples.items()}
+        _check_faces(judged)
+        splits = {name: analysis.analyse(part, options.rounds, options.seed) for name, part in judged.items()}
+        if options.robustness:
+            for name, part in judged.items():
+                splits[name] |= _robustness(client, options, part, splits[name]["threshold"])
+    _compare(options, judged, splits)
+    rows = decision.judge_budgets(budgets, splits)
+    report = {
+        "decision": decision.decide(rows, splits),
+        "budgets": rows,
+        "splits": splits,
+        "model": _model(judged),
+        "measured": _measured(options, status.version, time.monotonic() - started) | {"commit": commit},
+    }
+    _write_scores(options.out / "scores.csv", judged)
+    (options.out / "report.json").write_text(json.dumps(_jsonable(report), indent=2) + "\n")
+    write_html(options.out / "report.html", report, {name: columns(part) for name, part in judged.items()})
+    return report
+
+
+def _split_samples(options: argparse.Namespace) -> dict[str, list[Sample]]:
+    """The pictures of each split; raises ManifestError where one that was asked for holds none."""
+    samples = read_samples(options.data, options.splits or DEFAULT_SPLITS, options.out, options.split_seed)
+    parts = {name: [s for s in samples if s.split == name] for name in options.splits or DEFAULT_SPLITS}
+    empty = [name for name, part in parts.items() if not part]
+    if len(empty) == len(parts) or (options.splits and empty):
+        raise ManifestError(f"{options.data} has no pictures in {', '.join(empty)}; see --splits")
+    return {name: part for name, part in parts.items() if part}
+
+
+def _check_faces(judged: dict[str, list[Judged]]) -> None:
+    for name, part in judged.items():
+        if not any(j.found for j in part):
+            raise EvaluationError(f"no face was found in any picture of {name}; are these photographs of people?")
+
+
+def _robustness(client: Client, options: argparse.Namespace, judged: list[Judged], threshold: float) -> dict:
+    """`robustness` of a random part of the split, after each kind and strength of damage; empty with one class only."""
+    known = {j.sample: j for j in judged}
+    chosen = robustness.subset([j.sample for j in judged if j.found], options.robustness, options.seed)
+    if not chosen:
+        return {}
+    settings = (threshold, options.rounds, options.seed)
+    curves = []
+    for damage in robustness.DAMAGES:
+        points = []
+        for strength in damage.strengths:
+            images = robustness.damaged(folder_of(options.data), chosen, damage, strength, options.seed)
+            verdicts = judge(client, images, len(chosen), f"{chosen[0].split}: {damage.unit} {strength:g}")
+            pairs = [Judged(s, v) for s, v in zip(chosen, verdicts, strict=True)]
+            points.append({"strength": strength} | analysis.robustness_point(pairs, *settings))
+        curves.append({"name": damage.name, "unit": damage.unit, "points": points})
+    untouched = analysis.robustness_point([known[sample] for sample in chosen], *settings)
+    return {"robustness": {"untouched": untouched, "curves": curves}}
+
+
+def _compare(options: argparse.Namespace, judged: dict[str, list[Judged]], splits: dict[str, dict]) -> None:
+    """Adds `comparison` to each split: the floor of global statistics, and every baseline."""
+    floor = (options.split_seed, options.floor)
+    train = read_samples(options.data, ("train",), options.out, *floor) if options.floor else []
+    folder = folder_of(options.data)
+    models = comparison.fit_floors(folder, train)
+    for name, part in judged.items():
+        found = [j for j in part if j.found]
+        rivals = comparison.floors(models, folder, [j.sample for j in found])
+        rivals |= {path.name: comparison.baseline(path, folder, found) for path in options.baseline}
+        splits[name]["comparison"] = analysis.compare(columns(found), rivals, options.rounds, options.seed)
+
+
+def _model(judged: dict[str, list[Judged]]) -> dict:
+    """What made the verdicts: raises EvaluationError where the model changed on the way."""
+    made = {(j.verdict.model_version, j.verdict.threshold) for part in judged.values() for j in part if j.found}
+    if len(made) > 1:
+        raise EvaluationError("the server changed its model or thresholds during the evaluation; run it again")
+    number, threshold = made.pop()
+    return {"version": number, "real_below": threshold.real_below, "fake_from": threshold.fake_from}
+
+
+def _measured(options: argparse.Namespace, triton: str, seconds: float) -> dict:
+    """Where, when and with what the figures were measured."""
+    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ": unknown")
+    return {
+        "command": _command(options),
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "duration_s": round(seconds),
+        "server": options.url or f"started here, profile {options.profile}",
+        "triton": triton,
+        "machine": f"{cpu.partition(':')[2].strip()}, {len(os.sched_getaffinity(0))} cores",
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in VERSIONED},
+        "seed": options.seed,
+        "rounds": options.rounds,
+    }
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What repeats the figures; folders by name alone, since a report is passed on."""
+    given = parser().parse_args(["--data", "."])
+    changed = {name: value for name, value in vars(options).items() if value != getattr(given, name)}
+    words = ["python", "-m", "export", "evaluate"]
+    for name, value in changed.items():
+        for item in value if isinstance(value, list) else [value]:
+            text = item.name if isinstance(item, Path) else ",".join(item) if isinstance(item, tuple) else str(item)
+            words += ["--" + name.replace("_", "-"), text]
+    return shlex.join(words)
+
+
+def _commit() -> str:
+    """The checkout's commit, with a plus where files differ from it; empty outside of git."""
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _write_scores(path: Path, judged: dict[str, list[Judged]]) -> None:
+    names = ["path", "clip", "label", "source", "split", "group", "verdict", "fake_probability", "faces"]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*names, "sharpness", "brightness", "side_px", "error"])
+        for j in (j for part in judged.values() for j in part):
+            s, v = j.sample, j.verdict
+            quality = v.face.quality.to_json().values() if v.face else ["", "", ""]
+            truth = "fake" if s.label else "real"
+            row = [s.path, s.clip, truth, s.source, s.split, s.group, v.label, v.fake_probability, len(v.faces)]
+            writer.writerow([*row, *quality, v.error or ""])
+
+
+def _jsonable(value):
+    """NaN and infinity as null, which is all that JSON has for them."""
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line entry: 0 every floor met, 1 one missed or none measured, 2 not evaluated."""
+    options = parser().parse_args(arguments)
+    try:
+        report = evaluate(options)
+    except (ValueError, OSError, FacewardenError, ServingError) as exc:
+        print(f"not evaluated: {exc}", file=sys.stderr)
+        return 2
+    print(f"{report['decision']['headline']}. {report['decision']['why']}")
+    print(f"report: {options.out / 'report.html'}")
+    return int(report["decision"]["deploy"] == "no")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""Batches of faces as the network sees them: examples through the served DALI pipeline, prepared one batch ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..data.faces import Face
+from ..data.preprocessing import DaliHost, dali
+from .augment import REAL, Donor, Example, Twin, blended_example, plain_example, training_example, training_pair
+from .identity_blend import Donors
+
+
+class Batch(NamedTuple):
+    """faces (B, 224, 224, 3) uint8 RGB, labels (B,) float32."""
+
+    faces: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which fakes are made of the real faces, as shares 0..1 of those, and how often a picture is degraded."""
+
+    self_blend: float = 0.35
+    identity_blend: float = 0.0
+    reconstruction: float = 0.0  # of those that have one
+    degradation: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not all(0 <= share <= 1 for share in astuple(self)):
+            raise ValueError(f"a recipe's shares are in 0..1, got {self}")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What fakes are made with, found before training: all by the path of the real face; missing means not used."""
+
+    landmarks: Mapping[str, np.ndarray] = field(default_factory=dict)  # (468, 2) pixels
+    donors: Donors | None = None
+    reconstructions: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)  # file, crop
+
+
+class Slot(NamedTuple):
+    """One face of a batch. kind: plain, or what fake it comes with as its twin."""
+
+    face: Face
+    kind: str
+    seed: tuple[int, ...]
+
+    @property
+    def examples(self) -> int:
+        """Faces that it adds to a batch."""
+        return 1 if self.kind == PLAIN else 2
+
+
+PLAIN, SELF_BLEND, IDENTITY_BLEND, RECONSTRUCTION = "plain", "self_blend", "identity_blend", "reconstruction"
+
+
+class Loader:
+    """Reads the photographs of one data folder; the same seed, epoch and index give the same example.
+
+    Args:
+        folder: what the manifest's paths are relative to.
+        batch_size: faces in one batch; one with twins may hold one more.
+        seed: of every random choice.
+        material: for blends and reconstructions.
+    """
+
+    def __init__(self, folder: Path, batch_size: int, seed: int, material: Material | None = None) -> None:
+        self.folder, self.batch_size, self.seed = folder, batch_size, seed
+        self.material = material or Material()
+        self.pipeline = DaliHost(dali.preprocess, batch_size + 1, threads=1)
+
+    def plan(self, faces: Sequence[Face], epoch: int, recipe: Recipe) -> list[list[Slot]]:
+        """The batches of one epoch, shuffled; the last, smaller one is left out.
+
+        A real face and the fake that is made from it are one slot, so that a batch holds both.
+        """
+        rng = np.random.default_rng([self.seed, epoch])
+        batches: list[list[Slot]] = [[]]
+        for index in rng.permutation(len(faces)).tolist():
+            slot = Slot(faces[index], self._kind(faces[index], recipe, rng), (self.seed, epoch, index))
+            batches[-1].append(slot)
+            if sum(slot.examples for slot in batches[-1]) >= self.batch_size:
+                batches.append([])
+        return batches[:-1]
+
+    def _kind(self, face: Face, recipe: Recipe, rng: np.random.Generator) -> str:
+        draw = rng.random(3)
+        if face.label != REAL:
+            return PLAIN
+        if face.path in self.material.reconstructions and draw[0] < recipe.reconstruction:
+            return RECONSTRUCTION
+        if self.material.donors and face.path in self.material.landmarks and draw[1] < recipe.identity_blend:
+            return IDENTITY_BLEND
+        return SELF_BLEND if draw[2] < recipe.self_blend else PLAIN
+
+    def load(self, plan: Sequence[Sequence[Slot]], recipe: Recipe) -> Iterator[Batch]:
+        """The batches of a plan."""
+        return self._batches(plan, lambda slot: self._examples(slot, recipe.degradation))
+
+    def _examples(self, slot: Slot, degradation: float) -> list[Example]:
+        face, rng = slot.face, np.random.default_rng(slot.seed)
+        data, box, landmarks = self._read(face.path), np.array(face.box), self.material.landmarks.get(face.path)
+        if slot.kind == PLAIN:
+            return [training_example(data, box, face.label, degradation, rng)]
+        donor = twin = None
+        if slot.kind == IDENTITY_BLEND:
+            path = self.material.donors.nearest(landmarks, face.group, rng)
+            donor = Donor(self._read(path), self.material.landmarks[path])
+        elif slot.kind == RECONSTRUCTION:
+            path, crop = self.material.reconstructions[face.path]
+            twin = Twin(self._read(path), crop)
+        return list(training_pair(data, box, degradation, rng, landmarks=landmarks, donor=donor, twin=twin))
+
+    def plain(self, faces: Sequence[Face]) -> Iterator[Batch]:
+        """Every face as served, in order."""
+        return self._batches(
+            self._chunks(faces),
+            lambda f: [plain_example(self._read(f.path), np.array(f.box), f.height, f.width, f.label)],
+        )
+
+    def blended(self, faces: Sequence[Face]) -> Iterator[Batch]:
+        """A self-blended fake of every face, in order."""
+        return self._batches(
+            self._chunks(list(enumerate(faces))),
+            lambda item: [
+                blended_example(
+                    self._read(item[1].path), np.array(item[1].box), np.random.default_rng([self.seed, item[0]])
+                )
+            ],
+        )
+
+    def _read(self, path: str) -> bytes:
+        return (self.folder / path).read_bytes()
+
+    def _chunks(self, items: Sequence) -> list[Sequence]:
+        return [items[i : i + self.batch_size] for i in range(0, len(items), self.batch_size)]
+
+    def _batches(self, chunks: Sequence[Sequence], examples: Callable[..., list[Example]]) -> Iterator[Batch]:
+        with ThreadPoolExecutor(1) as ahead:  # one thread: the DALI pipeline is not thread-safe
+            pending = ahead.submit(self._assemble, chunks[0], examples) if chunks else None
+            for following in [*chunks[1:], None]:
+                if pending is None:
+                    return
+                batch = pending.result()
+                pending = ahead.submit(self._assemble, following, examples) if following else None
+                yield batch
+
+    def _assemble(self, items: Sequence, examples: Callable[..., list[Example]]) -> Batch:
+        made = [example for item in items for example in examples(item)]
+        faces = self.pipeline.run(IMAGE=[e.image for e in made], ROI=[e.roi for e in made])
+        kept = [(face, e.label) for face, e in zip(faces, made, strict=True) if not isinstance(face, Exception)]
+        return Batch(np.stack([face for face, _ in kept]), np.array([label for _, label in kept], np.float32))

@@ -1,0 +1,34 @@
+"""Faces -> what fakes are made with: face meshes, donors for cross-identity blends, reconstructions; all cached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..data.faces import Face
+from .batches import Material, Recipe
+from .identity_blend import Donors
+from .landmarks import find_landmarks
+from .reconstruct import Reconstructions, reconstruct_faces
+
+
+def gather(
+    recipes: Sequence[Recipe], reconstructions: Reconstructions | None, faces: Sequence[Face], folder: Path, out: Path
+) -> Material:
+    """What these recipes need, made of the real faces of the split `train`.
+
+    Args:
+        reconstructions: through which autoencoder; ValueError where a recipe asks for them and this is None.
+        folder: what the faces' paths are relative to.
+        out: the run's folder, for the caches.
+    """
+    real = [face for face in faces if face.split == "train" and face.label == 0]
+    if not reconstructions and any(recipe.reconstruction for recipe in recipes):
+        raise ValueError("the recipe asks for reconstructions; name an autoencoder in [reconstructions], or set 0")
+    landmarks, donors = {}, None
+    if any(recipe.self_blend or recipe.identity_blend for recipe in recipes):
+        landmarks = find_landmarks(real, folder, out / "landmarks.npz")
+    if landmarks and any(recipe.identity_blend for recipe in recipes):
+        donors = Donors(landmarks, {face.path: face.group for face in real})
+    made = reconstruct_faces(reconstructions, real, folder, out / "reconstructions") if reconstructions else {}
+    return Material(landmarks, donors, made)

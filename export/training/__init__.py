@@ -1,0 +1,1 @@
+"""Faces -> a trained, distilled, pruned network."""

@@ -1,0 +1,58 @@
+"""Losses as pure functions of labels, logits and maps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..network import Output
+
+
+def focal_loss(logit: Tensor, label: Tensor, gamma: float) -> Tensor:
+    """Focal loss (Lin et al., ICCV 2017), (B,): cross-entropy times (1 - p of the truth) ** gamma.
+
+    Weighs a hard sample up without the sorting or the mining of its alternatives, and stays differentiable. gamma 0
+    is cross-entropy.
+
+    Args:
+        logit, label: (B,); 1 is fake.
+    """
+    entropy = F.binary_cross_entropy_with_logits(logit, label, reduction="none")
+    return (1 - torch.exp(-entropy)) ** gamma * entropy
+
+
+def distillation_loss(student: Output, teacher: Output, temperature: float) -> tuple[Tensor, Tensor]:
+    """What the student owes its teacher: (B,) of the softened verdicts (Hinton et al., 2015), (B,) of the maps.
+
+    The first is the divergence between the two probabilities at `temperature`, times its square so that its gradient
+    does not depend on it; zero where they agree. The second is the mean squared difference of attention and of local
+    probability of fake: where to look, and what to see there (Zagoruyko and Komodakis, ICLR 2017).
+    """
+    target = torch.sigmoid(teacher.logit[:, 0] / temperature)
+    cross = F.binary_cross_entropy_with_logits(student.logit[:, 0] / temperature, target, reduction="none")
+    divergence = temperature**2 * (cross - F.binary_cross_entropy(target, target, reduction="none"))
+    grid = student.attention.shape[-2:]
+    pairs = [
+        (student.attention, teacher.attention),
+        (torch.sigmoid(student.evidence / temperature), torch.sigmoid(teacher.evidence / temperature)),
+    ]
+    gaps = [(mine - F.adaptive_avg_pool2d(theirs, grid)).square().mean((1, 2, 3)) for mine, theirs in pairs]
+    return divergence, sum(gaps, torch.zeros_like(divergence))
+
+
+def agrees(teacher: Output, label: Tensor) -> Tensor:
+    """(B,) 1 where the teacher is on the side of the truth: its mistakes are not taught."""
+    return ((teacher.logit[:, 0] > 0) == (label > 0.5)).float()
+
+
+def mean_output(outputs: list[Output]) -> Output:
+    """One teacher of several: the mean of their logits, and of their maps on the first one's grid."""
+    grid = outputs[0].attention.shape[-2:]
+
+    def mean(name: str) -> Tensor:
+        values = [getattr(out, name) for out in outputs]
+        maps = [F.interpolate(v, grid, mode="bilinear") if v.dim() == 4 else v for v in values]
+        return torch.stack(maps).mean(0)
+
+    return Output(*(mean(name) for name in Output._fields))

@@ -1,0 +1,123 @@
+"""Network -> smaller network: whole channels leave, so that dense kernels run faster (torch-pruning, CVPR 2023).
+
+Reads a trained checkpoint, writes one with fewer channels, to be fine-tuned under its teacher by `train.py`. Fails
+where the budget cannot be met. Zeros scattered over the weights would speed nothing up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import timm
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from ..data.faces import Face, find_faces
+from ..data.sources import folder_of
+from ..errors import PruneError
+from ..network import FaceNet
+from ..synthesis.batches import Batch, Loader
+from .losses import focal_loss
+from .train import TrainConfig, save_network, to_pixels, trained
+
+REFERENCE = "efficientnet_b0"  # budgets are shares of it, with one logit, at the same side
+
+
+@dataclass(frozen=True)
+class PruneConfig:
+    """What may be left, as shares of EfficientNet-B0."""
+
+    multiply_adds: float = 0.6
+    parameters: float = 0.5
+    max_layer_share: float = 0.6  # no layer loses more than this
+    round_to: int = 8  # channels left in a layer: what CPU and tensor-core kernels are made for
+    steps: int = 20  # importance is measured anew after each
+    batches: int = 2  # of training faces, for the gradients that tell importance
+
+    def __post_init__(self) -> None:
+        if not (0 < self.multiply_adds <= 1 and 0 < self.parameters <= 1):
+            raise ValueError(f"multiply_adds and parameters are shares of B0 in (0, 1], got {self}")
+
+
+def size(net: nn.Module, side_px: int) -> tuple[float, float]:
+    """(multiply-adds of one face, parameters)."""
+    return tp.utils.count_ops_and_params(net.eval(), torch.zeros(1, 3, side_px, side_px))
+
+
+def shares(net: FaceNet) -> tuple[float, float]:
+    """Multiply-adds and parameters of `net` as shares of EfficientNet-B0 at the same side."""
+    reference = size(timm.create_model(REFERENCE, num_classes=1), net.side_px)
+    mine = size(net, net.side_px)
+    return mine[0] / reference[0], mine[1] / reference[1]
+
+
+def prune(net: FaceNet, batches: Sequence[Batch], config: PruneConfig) -> FaceNet:
+    """Removes the channels that matter least to the loss until the budgets hold; changes and returns `net`.
+
+    Importance is first-order Taylor (Molchanov et al., CVPR 2019) of all coupled channels together, compared across
+    layers. Raises PruneError where the budget is out of reach.
+    """
+    example = torch.zeros(1, 3, net.side_px, net.side_px)
+    pruner = tp.pruner.BasePruner(
+        net,
+        example,
+        importance=tp.importance.GroupTaylorImportance(),
+        global_pruning=True,
+        pruning_ratio=config.max_layer_share,
+        max_pruning_ratio=config.max_layer_share,
+        iterative_steps=config.steps,
+        ignored_layers=[net.gate, net.evidence, net.attention],
+        round_to=config.round_to,
+    )
+    for _ in range(config.steps):
+        _gradients(net, batches)
+        pruner.step()
+        net.zero_grad()
+        multiply_adds, parameters = shares(net)
+        if multiply_adds <= config.multiply_adds and parameters <= config.parameters:
+            return net
+    raise PruneError(f"{multiply_adds:.0%} multiply-adds and {parameters:.0%} parameters left of B0; wanted {config}")
+
+
+def _gradients(net: FaceNet, batches: Sequence[Batch]) -> None:
+    net.eval()  # the averages of BatchNorm stay
+    net.zero_grad()
+    for batch in batches:
+        out = net(to_pixels(batch))
+        focal_loss(out.logit[:, 0], torch.from_numpy(batch.labels), 0).mean().backward()
+
+
+def prune_to(
+    path: Path, net: FaceNet, config: TrainConfig, pruning: PruneConfig, faces: Sequence[Face], loader: Loader
+) -> None:
+    """Prunes `net` by faces of the split train and writes it as `train.trained` reads it."""
+    plan = loader.plan([face for face in faces if face.split == "train"], 0, config.recipe)
+    prune(net, list(loader.load(plan[: pruning.batches], config.recipe)), pruning)
+    print("left of EfficientNet-B0: {:.1%} multiply-adds, {:.1%} parameters".format(*shares(net)), flush=True)
+    save_network(net, config, path)
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m export prune", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets pruned.pt")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="of the trained network")
+    for setting in fields(PruneConfig):
+        flag = "--" + setting.name.replace("_", "-")
+        parser.add_argument(flag, type=type(setting.default), default=setting.default, help="default %(default)s")
+    a = parser.parse_args()
+    pruning = PruneConfig(**{setting.name: getattr(a, setting.name) for setting in fields(PruneConfig)})
+    net, config = trained(a.checkpoint)
+    loader = Loader(folder_of(a.data), config.batch_size, config.seed)
+    prune_to(a.out / "pruned.pt", net, config, pruning, find_faces(a.data, a.out), loader)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,355 @@
+"""Faces -> checkpoint: trains FaceNet, alone or under a teacher; a run that was killed goes on where it was.
+
+The same seed gives the same examples and the same weights, whether a run was interrupted or not. Runs on the CPU and
+on CUDA through accelerate; there in BF16, since FP16 autocast gives this network NaN gradients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+
+from ..data.faces import Face, find_faces
+from ..data.sources import folder_of
+from ..network import FaceNet, Output, fit_to
+from ..synthesis.batches import Batch, Loader, Material, Recipe
+from ..synthesis.material import gather
+from .losses import agrees, distillation_loss, focal_loss, mean_output
+
+CHECKPOINT_S = 60  # at most this much work is done twice after a kill
+HARD_BELOW = 0.7  # a sample that gets less than this probability for the truth is hard
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one run, saved in its checkpoint."""
+
+    backbone: str = "efficientnet_b0"  # any timm model with feature maps; the student is B0
+    pretrained: bool = False  # timm's published weights, where there is internet
+    activation: str = ""  # of the backbone; the pretrained one where empty
+    side_px: int = 176  # 0.62 of the cost of 224 px
+    epochs: int = 5
+    batch_size: int = 32  # in memory at once; halved by itself where CUDA memory ends
+    hard_samples: int = 6  # an update waits for as many: batches grow as the data gets easier,
+    max_accumulation: int = 4  # up to so many in one update
+    learning_rate: float = 6e-4  # of AdamW, for the backbone
+    head_learning_rate: float = 3e-3  # what is not the backbone starts from nothing
+    weight_decay: float = 0.02
+    warmup_share: float = 0.1  # of the run; fresh heads have large first gradients
+    focal_gamma: float = 1.0  # 0 is cross-entropy; 2 of the paper is for 1:1000 imbalance
+    distill_share: float = 0.7  # of the loss that the teacher gives, where there is one
+    distill_temperature: float = 2.0
+    map_weight: float = 1.0  # of attention and evidence maps against the verdict in distillation
+    recipe: Recipe = Recipe()  # noqa: RUF009 (frozen)
+    ema_decay: float = 0.99  # averages the last hundred updates
+    seed: int = 20
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2 or self.max_accumulation < 1 or self.side_px % 16:
+            raise ValueError(f"epochs, max_accumulation >= 1, batch_size >= 2, side_px a multiple of 16: got {self}")
+        if not 0 <= self.distill_share <= 1:
+            raise ValueError(f"distill_share is in 0..1, got {self.distill_share}")
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> TrainConfig:
+        """From a table of TOML or JSON; ValueError names what it does not know."""
+        try:
+            return cls(**{**settings, "recipe": Recipe(**settings.get("recipe", {}))})
+        except TypeError as exc:
+            raise ValueError(f"training settings: {exc}") from exc
+
+    def network(self) -> FaceNet:
+        """A fresh network of this configuration; the same seed gives the same."""
+        torch.manual_seed(self.seed)
+        return FaceNet(self.backbone, self.side_px, self.activation, self.pretrained)
+
+
+class Progress(NamedTuple):
+    """Of one update: mean loss, batches in it, share of hard samples."""
+
+    loss: float
+    batches: int
+    hard: float
+
+
+def learning_rate_factor(done: float, warmup_share: float) -> float:
+    """Linear warm-up, then half a cosine down to zero: factor 0..1 when the share `done` of a run is over."""
+    if done < warmup_share:
+        return done / warmup_share
+    return 0.5 * (1 + math.cos(math.pi * (done - warmup_share) / (1 - warmup_share)))
+
+
+class Run:
+    """Network, average, optimiser and position of one training; `save` and `load` carry all of it."""
+
+    def __init__(
+        self, config: TrainConfig, total: int, start: FaceNet, teachers: Iterable[FaceNet] = (), cpu: bool = False
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self.accelerator = Accelerator(mixed_precision="bf16" if _has_bf16(cpu) else "no", cpu=cpu)
+        self.config, self.total, self.position, self.chunk = config, total, 0, config.batch_size
+        self.net = start.to(self.accelerator.device, memory_format=torch.channels_last)
+        self.teachers = [teacher.eval().to(self.accelerator.device) for teacher in teachers]
+        self.average = ModelEmaV3(self.net, decay=config.ema_decay, use_warmup=True)
+        parts: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for name, parameter in self.net.named_parameters():
+            parts[not name.startswith("backbone.")].append(parameter)
+        peaks = (config.learning_rate, config.head_learning_rate)
+        groups = [{"params": part, "lr": peak, "peak": peak} for part, peak in zip(parts, peaks, strict=True)]
+        self.optimizer = self.accelerator.prepare(torch.optim.AdamW(groups, weight_decay=config.weight_decay))
+
+    def update(self, batches: Iterator[Batch]) -> Progress | None:
+        """One optimisation step over as many batches as it takes to meet enough hard samples; None at the end."""
+        taken: list[Batch] = []
+        losses: list[float] = []
+        hard = 0
+        while len(taken) < self.config.max_accumulation and hard < self.config.hard_samples:
+            batch = next(batches, None)
+            if batch is None:
+                break
+            taken.append(batch)
+            try:
+                loss, found = self._backward(batch)
+            except torch.cuda.OutOfMemoryError:
+                losses, hard = self._smaller(taken)
+                continue
+            losses.append(loss)
+            hard += found
+        if not taken:
+            return None
+        self._step(len(taken))
+        return Progress(float(np.mean(losses)), len(taken), hard / sum(len(batch.labels) for batch in taken))
+
+    def _smaller(self, taken: list[Batch]) -> tuple[list[float], int]:
+        """Does the batches of this update again in halves, after memory ended."""
+        if self.chunk < 4:
+            raise MemoryError(f"CUDA memory ends at {self.chunk} faces of {self.config.side_px} px; lower side_px")
+        self.chunk //= 2
+        self.optimizer.zero_grad()
+        torch.cuda.empty_cache()
+        results = [self._backward(batch) for batch in taken]
+        return [loss for loss, _ in results], sum(found for _, found in results)
+
+    def _backward(self, batch: Batch) -> tuple[float, int]:
+        """Adds the gradients of one batch; mean loss and number of hard samples."""
+        torch.manual_seed(self.config.seed + self.position)  # dropout: the same after a resume
+        self.net.train()
+        total, hard = 0.0, 0
+        labels = torch.from_numpy(batch.labels).to(self.accelerator.device)
+        for pixels, label in zip(self._pixels(batch).split(self.chunk), labels.split(self.chunk), strict=True):
+            with self.accelerator.autocast():
+                out = self.net(pixels)
+            logit = out.logit[:, 0].float()
+            loss = self._loss(Output(*(value.float() for value in out)), label, pixels).sum() / len(labels)
+            self.accelerator.backward(loss)
+            total += loss.item()
+            truth = torch.sigmoid(torch.where(label > 0.5, logit, -logit))
+            hard += int((truth < HARD_BELOW).sum())
+        self.position += 1
+        return total, hard
+
+    def _loss(self, out: Output, label: Tensor, pixels: Tensor) -> Tensor:
+        loss = focal_loss(out.logit[:, 0], label, self.config.focal_gamma)
+        if not self.teachers:
+            return loss
+        with torch.no_grad(), self.accelerator.autocast():
+            teacher = mean_output([Output(*(value.float() for value in net(pixels))) for net in self.teachers])
+        verdict, maps = distillation_loss(out, teacher, self.config.distill_temperature)
+        share = self.config.distill_share * agrees(teacher, label)
+        return (1 - share) * loss + share * (verdict + self.config.map_weight * maps)
+
+    def _step(self, batches: int) -> None:
+        for parameter in self.net.parameters():
+            if parameter.grad is not None:
+                parameter.grad /= batches
+        self.accelerator.clip_grad_norm_(self.net.parameters(), 2.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * learning_rate_factor(self.position / self.total, self.config.warmup_share)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.average.update(self.net, self.position)
+
+    def _pixels(self, batch: Batch) -> Tensor:
+        return to_pixels(batch).to(self.accelerator.device)
+
+    def save(self, path: Path) -> None:
+        """Writes everything at once, or nothing."""
+        parts = {name: getattr(self, name).state_dict() for name in ("net", "average", "optimizer")}
+        draft = path.with_suffix(".draft")
+        state = {**parts, "position": self.position, "total": self.total, "chunk": self.chunk}
+        torch.save({**state, "config": asdict(self.config)}, draft)
+        draft.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Goes on where `save` left off; raises ValueError where the checkpoint is of another configuration."""
+        state: dict[str, Any] = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        if (state["config"], state["total"]) != (asdict(self.config), self.total):
+            raise ValueError(
+                f"{path} was trained with {state['config']}, {state['total']} batches; remove it to start anew"
+            )
+        for name in ("net", "average", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        self.position, self.chunk = state["position"], state["chunk"]
+
+
+def trained(checkpoint: Path) -> tuple[FaceNet, TrainConfig]:
+    """The averaged network of a checkpoint, pruned or not, and the configuration that it was trained with."""
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    config = TrainConfig.of({**state["config"], "pretrained": False})
+    return _network_of(state, config.activation).eval(), config
+
+
+def _network_of(state: dict[str, Any], activation: str) -> FaceNet:
+    """The averaged network of a checkpoint, with its own or another activation: hard-swish is near enough to SiLU."""
+    net = TrainConfig.of({**state["config"], "pretrained": False, "activation": activation}).network()
+    fit_to(net, {name.removeprefix("module."): value for name, value in state["average"].items()})
+    return net
+
+
+def save_network(net: FaceNet, config: TrainConfig, path: Path) -> None:
+    """A network without the state of its training, as `trained` reads it: all of it, or nothing."""
+    draft = path.with_suffix(".draft")
+    torch.save({"average": net.state_dict(), "config": asdict(config)}, draft)
+    draft.replace(path)
+
+
+def starting_network(config: TrainConfig, init: Path | None) -> FaceNet:
+    """A network of this configuration with starting weights.
+
+    Args:
+        init: an earlier run's checkpoint, whose network is taken as it is, pruned or not, but for the activation; or
+            a backbone with timm's tensor names. ValueError where tensors are missing or of other shapes.
+    """
+    if init is None:
+        return config.network()
+    state = torch.load(init, weights_only=True, map_location="cpu")
+    if "average" in state:
+        if state["config"]["activation"] and not config.activation:
+            raise ValueError(f"{init} has {state['config']['activation']}; name it in the settings: activation = ...")
+        net = _network_of(state, config.activation)
+        net.side_px = config.side_px
+        return net.train()
+    net = config.network()
+    tensors = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    try:
+        missing, _ = net.backbone.load_state_dict(tensors, strict=False)
+    except RuntimeError as exc:
+        raise ValueError(f"{init} holds another backbone: {exc}") from exc
+    if missing:
+        raise ValueError(f"{init} lacks {len(missing)} tensors of {config.backbone}, first {missing[0]}")
+    return net
+
+
+def to_pixels(batch: Batch) -> Tensor:
+    """(B, 3, 224, 224) float 0..255; a permuted view, so channels last in memory."""
+    return torch.from_numpy(batch.faces).permute(0, 3, 1, 2).float()
+
+
+def train(
+    config: TrainConfig,
+    faces: list[Face],
+    data: Path,
+    out: Path,
+    start: FaceNet,
+    teachers: Iterable[FaceNet] = (),
+    material: Material | None = None,
+    cpu: bool = False,
+) -> nn.Module:
+    """Trains `start` on the split `train` and returns the averaged network; `out` keeps the checkpoint.
+
+    Args:
+        faces: of every split; only `train` is used here.
+        data: the folder that the faces' paths are relative to.
+        teachers: distil from the mean of these.
+        material: what blends and reconstructions are made with.
+        cpu: stay on the CPU where there is CUDA.
+    """
+    loader = Loader(data, config.batch_size, config.seed, material)
+    chosen = [face for face in faces if face.split == "train"]
+    plan = [batch for epoch in range(config.epochs) for batch in loader.plan(chosen, epoch, config.recipe)]
+    run, checkpoint = Run(config, len(plan), start, teachers, cpu), out / "checkpoint.pt"
+    if checkpoint.exists():
+        run.load(checkpoint)
+        print(f"going on at batch {run.position} of {run.total}", flush=True)
+    if run.position < run.total:
+        _updates(run, loader.load(plan[run.position :], config.recipe), checkpoint)
+        run.save(checkpoint)
+    return run.average.module.eval()
+
+
+def _updates(run: Run, batches: Iterator[Batch], checkpoint: Path) -> None:
+    saved, since, recent = time.monotonic(), run.position, []
+    while progress := run.update(batches):
+        recent.append(progress)
+        elapsed = time.monotonic() - saved
+        if elapsed > CHECKPOINT_S:
+            run.save(checkpoint)
+            loss, size, hard = np.mean(recent, 0)
+            pace = (run.position - since) * run.config.batch_size / elapsed
+            print(
+                f"batch {run.position}/{run.total} loss {loss:.3f} hard {hard:.0%} "
+                f"{size:.1f} batches an update {pace:.1f} faces/s",
+                flush=True,
+            )
+            saved, since, recent = time.monotonic(), run.position, []
+
+
+@torch.inference_mode()
+def logits(net: nn.Module, batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) labels and (N,) uncalibrated logits."""
+    net.eval()
+    device = next(net.parameters()).device
+    pairs = [(batch.labels, net(to_pixels(batch).to(device)).logit[:, 0].cpu().numpy()) for batch in batches]
+    return np.concatenate([label for label, _ in pairs]), np.concatenate([logit for _, logit in pairs])
+
+
+def _has_bf16(cpu: bool) -> bool:
+    return not cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
+def main() -> int:
+    """Command line entry: one training by flags; `python -m export run` does several by a configuration."""
+    parser = argparse.ArgumentParser(prog="python -m export train", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder, for checkpoint and caches")
+    parser.add_argument("--init", type=Path, help="a checkpoint (pruned or not), or a backbone with timm's names")
+    parser.add_argument("--teacher", type=Path, nargs="*", default=[], help="checkpoints to distil from")
+    parser.add_argument("--cpu", action="store_true", help="even where there is CUDA")
+    for setting in [*fields(TrainConfig), *fields(Recipe)]:
+        if setting.name != "recipe":
+            flag = "--" + setting.name.replace("_", "-")
+            kind = _truth if isinstance(setting.default, bool) else type(setting.default)
+            parser.add_argument(flag, type=kind, default=setting.default, help="default %(default)s")
+    given = vars(parser.parse_args())
+    recipe = {setting.name: given[setting.name] for setting in fields(Recipe)}
+    settings = {setting.name: given[setting.name] for setting in fields(TrainConfig) if setting.name != "recipe"}
+    config = TrainConfig.of({**settings, "recipe": recipe})
+    faces = find_faces(given["data"], given["out"])
+    teachers = [trained(path)[0] for path in given["teacher"]]
+    folder = folder_of(given["data"])
+    material = gather([config.recipe], None, faces, folder, given["out"])
+    net = starting_network(config, given["init"])
+    train(config, faces, folder, given["out"], net, teachers, material, given["cpu"])
+    return 0
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"true or false, got {text!r}")
+    return text == "true"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""`budgets.toml` and measured figures -> verdicts. Pure but for reading the table."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from serving.options import PROFILES
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+TABLE = Path(__file__).with_name("budgets.toml")
+State = Literal["kept", "missed", "not measured"]
+
+
+class BudgetError(Exception):
+    """A budget that cannot be; the message names it and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One row of the table; exactly one of `below` (the figure must be smaller) and `at_least` is set."""
+
+    figure: str
+    about: str
+    kind: Literal["floor", "bar"]
+    unit: str
+    below: float | None = None
+    at_least: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("floor", "bar"):
+            raise BudgetError(f"budget of {self.figure!r}: kind is floor or bar, not {self.kind!r}")
+        if (self.below is None) == (self.at_least is None):
+            raise BudgetError(f"budget of {self.figure!r}: give below or at_least")
+
+    @property
+    def profile(self) -> str:
+        """The load profile whose run gives the figure; memory, cpu and errors come with any."""
+        return self.figure.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value, or None with the reason why there is none."""
+
+    value: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A budget and what became of it; `margin` is the distance to the limit as a share of it, negative where missed."""
+
+    budget: Budget
+    state: State
+    measured: float | None = None
+    margin: float | None = None
+    reason: str = ""
+
+
+def load_budgets(deployment: str, path: Path = TABLE) -> list[Budget]:
+    """The budgets of one deployment profile, floors first; raises BudgetError."""
+    try:
+        table: dict[str, list[dict[str, Any]]] = tomllib.loads(path.read_text())
+        unknown = set(table) - {"every", *PROFILES}
+        if unknown or deployment not in PROFILES:
+            raise BudgetError(f"no deployment profile {', '.join(unknown) or deployment}; there is {PROFILES}")
+        budgets = [Budget(**row) for row in [*table.get("every", []), *table.get(deployment, [])]]
+    except (tomllib.TOMLDecodeError, TypeError) as exc:
+        raise BudgetError(f"{path.name}: {exc}") from exc
+    return sorted(budgets, key=lambda budget: budget.kind != "floor")
+
+
+def judge(budgets: list[Budget], figures: Mapping[str, Figure]) -> list[Verdict]:
+    """One verdict a budget. A figure that is missing, None or no number is "not measured", never kept."""
+    return [_verdict(budget, figures.get(budget.figure, Figure(None, "its load was not run"))) for budget in budgets]
+
+
+def exit_code(verdicts: list[Verdict]) -> int:
+    """1 where a budget was missed, else 0."""
+    return int(any(verdict.state == "missed" for verdict in verdicts))
+
+
+def _verdict(budget: Budget, figure: Figure) -> Verdict:
+    value = figure.value
+    if value is None or math.isnan(value):
+        return Verdict(budget, "not measured", reason=figure.reason or "nothing was answered")
+    if budget.below is not None:
+        kept, margin = value < budget.below, (budget.below - value) / budget.below
+    else:
+        assert budget.at_least is not None
+        kept, margin = value >= budget.at_least, (value - budget.at_least) / budget.at_least
+    return Verdict(
+        budget, "kept" if kept else "missed", value, margin if math.isfinite(margin) else None, figure.reason
+    )
+
+
+def table(verdicts: list[Verdict]) -> str:
+    """The verdicts for a terminal: state, budget, measured, margin."""
+    rows = [("", "budget", "", "measured", "margin", "of")]
+    for verdict in verdicts:
+        b = verdict.budget
+        measured = verdict.reason if verdict.measured is None else shown(verdict.measured, b.unit)
+        margin = "" if verdict.margin is None else f"{100 * verdict.margin:+.0f} %"
+        kind = "users' floor" if b.kind == "floor" else "bar"
+        rows.append((verdict.state, f"{b.about}", limit(b), measured, margin, kind))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def limit(budget: Budget) -> str:
+    """A budget's limit in words."""
+    if budget.below is not None:
+        return f"< {shown(budget.below, budget.unit)}"
+    return f">= {shown(budget.at_least or 0.0, budget.unit)}"
+
+
+def shown(value: float, unit: str) -> str:
+    """A value with its unit; ratios are stored as such and shown in percent."""
+    if math.isinf(value):
+        return "not seen"
+    if unit == "%":
+        return f"{100 * value:.3g} %"
+    return f"{value:.0f} {unit}" if abs(value) >= 1000 else f"{value:.3g} {unit}"

@@ -1,0 +1,129 @@
+"""Results -> the report's document: one dictionary that is written as JSON and drawn as HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .budgets import Figure, Verdict, limit, shown
+from .limits import Limits
+from .load import Load, Outcome
+from .measure import Result, best
+from .overload import Overload, timeline
+from .profiles import Profile
+from .wire import Moved
+
+QUANTILES = np.linspace(0, 100, 101)
+MEMORY_POINTS = 120  # of a phase; the soak has more than anybody can see
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that a document is made of; what was not measured is None or empty."""
+
+    measured: dict[str, Any]  # when, where, with what, by which command
+    profiles: Sequence[Profile]
+    results: Sequence[Result]
+    figures: Mapping[str, Figure]
+    verdicts: Sequence[Verdict]
+    limits: Limits | None = None
+    overload: tuple[Overload, Outcome, Outcome] | None = None
+    moved: Mapping[str, Moved] | None = None
+
+
+def document(material: Material) -> dict[str, Any]:
+    """The report as plain dictionaries, lists, strings and numbers; what is no number is None."""
+    m = material
+    made = {
+        "measured": m.measured,
+        "profiles": [{"name": p.name, "about": p.about, "warm_up_s": p.warm_up_s} for p in m.profiles],
+        "verdicts": [_verdict(verdict) for verdict in m.verdicts],
+        "phases": [_phase(result) for result in m.results],
+        "limits": _limits(m),
+        "overload": _overload(*m.overload) if m.overload else None,
+        "moved": {name: asdict(moved) for name, moved in (m.moved or {}).items()},
+        "figures": {name: figure.value for name, figure in sorted(m.figures.items())},
+    }
+    return plain(made)
+
+
+def plain(value: Any) -> Any:
+    """Numbers as Python's own with five digits, what is no number as None, so that every JSON parser reads it."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(item) for item in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    number = float(value)
+    return float(f"{number:.5g}") if math.isfinite(number) else None
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    b = verdict.budget
+    return {
+        "state": verdict.state,
+        "kind": b.kind,
+        "about": b.about,
+        "figure": b.figure,
+        "limit": limit(b),
+        "measured": verdict.measured,
+        "shown": "" if verdict.measured is None else shown(verdict.measured, b.unit),
+        "margin": verdict.margin,
+        "reason": verdict.reason,
+    }
+
+
+def _phase(result: Result) -> dict[str, Any]:
+    use = result.use
+    every = max(1, len(result.samples) // MEMORY_POINTS)
+    return {
+        "profile": result.profile,
+        "name": result.phase.name,
+        "seconds": result.measured.seconds,
+        "generator_cores": result.measured.generator_cores,
+        "server_cores": use.server_cores if use else None,
+        "others_cores": use.others_cores if use else None,
+        "stolen_cores": use.stolen_cores if use else None,
+        "pss_mb": result.pss_mb,
+        "memory": [[round(s.at_s, 1), s.memory_mb, s.gpu_mb] for s in result.samples[::every]],
+        "loads": [_load(result, load) for load in result.phase.loads],
+    }
+
+
+def _load(result: Result, load: Load) -> dict[str, Any]:
+    outcome = result.measured.outcomes[load.name]
+    good = outcome.latency_ms[np.array([not error for error in outcome.error], bool)]
+    path = result.paths.get(load.name)
+    return {
+        "profile": result.profile,
+        **asdict(load),
+        **asdict(result.summaries[load.name]),
+        "mean_ms": good.mean() if len(good) else None,
+        "quantiles_ms": np.percentile(good, QUANTILES) if len(good) else [],
+        "path": {**asdict(path), "queue_share": path.queue_share} if path else None,
+    }
+
+
+def _limits(material: Material) -> dict[str, Any] | None:
+    found = material.limits
+    if found is None:
+        return None
+    served = best(material.results, "face")
+    generator = served[0].measured.generator_cores if served else 0.0
+    return {**asdict(found), "left": found.composed * (found.cores - generator) / found.cores}
+
+
+def _overload(told: Overload, interactive: Outcome, bulk: Outcome) -> dict[str, Any]:
+    begin_s = bulk.load.begin_s
+    return {
+        **asdict(told),
+        "begin_s": begin_s,
+        "end_s": begin_s + bulk.load.seconds,
+        "rate": {"interactive": interactive.load.rate, "bulk": bulk.load.rate},
+        "timeline": timeline(interactive, bulk),
+    }

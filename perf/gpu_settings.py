@@ -1,0 +1,197 @@
+"""`gpu.toml`, what was measured, and the page. Pure but for reading the table.
+
+GpuError
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import budgets
+from .budgets import Budget, Figure
+from .figures import percentiles, summary
+from .load import Measured
+from .pages import table
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+TABLE = Path(__file__).with_name("gpu.toml")
+
+
+class GpuError(Exception):
+    """It cannot be measured here; the message says what is missing and what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured; see the table."""
+
+    batches: tuple[int, ...]
+    in_flight: tuple[int, ...]
+    half_rate: float
+    seconds: float
+    warm_up_s: float
+    decoder_threads: int
+    requests_per_generator: float
+    bars: tuple[Budget, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("batches", "in_flight"):
+            if not getattr(self, name) or min(getattr(self, name)) < 1:
+                raise GpuError(f"gpu.toml: {name} needs numbers of 1 and more")
+        for name in ("half_rate", "seconds", "decoder_threads", "requests_per_generator"):
+            if getattr(self, name) <= 0:
+                raise GpuError(f"gpu.toml: {name} is above 0")
+
+
+def settings(text: str) -> Settings:
+    """Settings from TOML; GpuError for what cannot be."""
+    try:
+        given = tomllib.loads(text)
+        bars = tuple(Budget(**row) for row in given.pop("bar", []))
+        lists = {name: tuple(given.pop(name)) for name in ("batches", "in_flight")}
+        return Settings(bars=bars, **lists, **given)
+    except (tomllib.TOMLDecodeError, TypeError, KeyError, budgets.BudgetError) as exc:
+        raise GpuError(f"gpu.toml: {exc}") from exc
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One part without a server: `kind` is decode, classifier or both."""
+
+    kind: str
+    batch: int
+    per_second: float
+    p50_ms: float  # of a batch
+    p99_ms: float
+    cpu_cores: float  # of its process, CPU seconds a second
+    gpu_mb: float
+
+
+@dataclass(frozen=True)
+class Served:
+    """One load through the server. `held` is false where the generators could not send what the schedule asked for."""
+
+    load: str
+    in_flight: int
+    rate: float  # of an open loop; 0 for a closed one
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    failed: int
+    held: bool
+    server_cores: float
+    generator_cores: float
+    gpu_mb: float
+    gpu_utilisation: float  # 0..1, the mean of the samples
+    generators: int
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several generators' results as one: throughputs add up, percentiles are of all answers."""
+
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    failed: int
+    held: bool
+    generator_cores: float
+
+
+def generators(rate: float, per_generator: float, cores: int, in_flight: int) -> int:
+    """How many generator processes a load needs; at most half of the cores, the others are the server's."""
+    return max(1, min(math.ceil(rate / per_generator), cores // 2, in_flight))
+
+
+def shares(in_flight: int, parts: int) -> list[int]:
+    """`in_flight` shared out among `parts` generators, which differ by at most one."""
+    return [in_flight // parts + (i < in_flight % parts) for i in range(parts)]
+
+
+def together(parts: Sequence[Measured]) -> Together:
+    """The generators of one load; each has that load alone."""
+    outcomes = [outcome for part in parts for outcome in part.outcomes.values()]
+    found = [summary(outcome) for outcome in outcomes]
+    answered = [o.latency_ms[np.array([not e for e in o.error], bool)] for o in outcomes]
+    p50, p99 = percentiles(np.concatenate(answered), (50, 99))
+    return Together(
+        per_second=sum(f.per_second for f in found),
+        p50_ms=p50,
+        p99_ms=p99,
+        failed=sum(f.failed for f in found),
+        held=all(f.held for f in found),
+        generator_cores=sum(part.generator_cores for part in parts),
+    )
+
+
+def figures(served: Sequence[Served], cores: int) -> dict[str, Figure]:
+    """What the bars name; a figure that the generators could not make is None with that reason."""
+    closed, half = [s for s in served if not s.rate], [s for s in served if s.rate]
+    found = {}
+    if closed:
+        best = max(closed, key=lambda s: s.per_second)
+        found["served.per_second"] = Figure(best.per_second, f"{best.in_flight} in flight")
+        found["served.gpu_gb"] = Figure(max(s.gpu_mb for s in served) / 1e3)
+    for s in half:
+        reason = "" if s.held else "the generators could not hold the rate"
+        found["half.p99_ms"] = Figure(s.p99_ms if s.held else None, reason)
+        found["half.cpu_share"] = Figure(s.server_cores / cores if s.held else None, reason)
+    return found
+
+
+def page(alone: Sequence[Alone], served: Sequence[Served], bars: Sequence[Budget], cores: int) -> str:
+    """The measurement as Markdown."""
+    verdicts = budgets.judge(list(bars), figures(served, cores))
+    parts = [
+        (
+            a.kind,
+            a.batch,
+            f"{a.per_second:,.0f}",
+            f"{a.p50_ms:.2f}",
+            f"{a.p99_ms:.2f}",
+            f"{a.cpu_cores:.2f}",
+            f"{a.gpu_mb:.0f}",
+        )
+        for a in alone
+    ]
+    loads = [
+        (
+            f"open, {s.rate:g}/s" if s.rate else f"closed, {s.in_flight} in flight",
+            f"{s.per_second:,.0f}" + ("" if s.held else " (rate not held)"),
+            f"{s.p50_ms:.1f}",
+            f"{s.p99_ms:.1f}",
+            s.failed,
+            f"{s.server_cores:.1f} ({s.server_cores / cores:.0%})",
+            f"{s.generator_cores:.1f} in {s.generators}",
+            f"{s.gpu_mb:.0f}",
+            f"{s.gpu_utilisation:.0%}",
+        )
+        for s in served
+    ]
+    part_head = ("part alone", "batch", "images/s", "p50 ms", "p99 ms", "CPU cores", "GPU MB")
+    load_head = ("load", "images/s", "p50 ms", "p99 ms", "failed", "server cores", "generators", "GPU MB", "GPU busy")
+    return f"""# Profile embedded-gpu on this machine
+
+```text
+{budgets.table(verdicts)}
+```
+
+Without a server: DALI decodes and resizes 256 px JPEGs on the GPU, the classifier judges what lies in its memory, and
+both one after the other in one process.
+
+{table(part_head, parts)}
+
+`deepfake_face` through Triton, a 256 px JPEG a request; generators share the machine's {cores} cores with the server.
+
+{table(load_head, loads)}
+"""

@@ -1,0 +1,58 @@
+"""A measurement as JSON and as the Markdown page beside it, both with what it was measured on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from export import machine
+
+from .resources import cores
+
+
+def about(module: str, argv: Sequence[str] | None) -> dict[str, Any]:
+    """Command, date, commit, machine, versions, and the machine's load before anything was started."""
+    return {
+        "command": shlex.join(["python", "-m", module, *(sys.argv[1:] if argv is None else argv)]),
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": machine.commit() or "unknown",
+        "machine": machine.machine(),
+        "versions": machine.versions(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "begun_s": time.monotonic(),
+    }
+
+
+def write(folder: Path, name: str, page: str, about: dict[str, Any], **figures: Any) -> Path:
+    """Writes `<name>.json` and `<name>.md`, the page with a line of `about` under it; returns the page's path."""
+    told = {key: value for key, value in about.items() if key != "begun_s"}
+    told["duration_s"] = round(time.monotonic() - about["begun_s"])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps({**told, **figures}, indent=1) + "\n")
+    path = folder / f"{name}.md"
+    path.write_text(f"{page}\n{footer(told)}\n")
+    return path
+
+
+def footer(about: dict[str, Any]) -> str:
+    """What the figures were measured on and with, in a paragraph."""
+    m = about["machine"]
+    on = ", ".join(filter(None, (m["cpu"], f"{cores()} cores", (m["gpu"] or {}).get("name"))))
+    packages = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    return (
+        f"{on}; {packages}; commit {about['commit']}; {about['date']}; {about['duration_s']} s; load of the machine "
+        f"before: {about['load_before']}.\n\n    {about['command']}"
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)

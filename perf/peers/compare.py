@@ -1,0 +1,133 @@
+"""Measurements of several servers -> ratios to ours, and the page. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from ..pages import table
+
+OURS = "Facewarden"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One server under one load in one round; `memory_mb` is the highest PSS of all its processes."""
+
+    server: str
+    round: int
+    in_flight: int
+    per_second: float
+    p50_ms: float
+    p95_ms: float
+    failed: int
+    memory_mb: float
+    server_cores: float
+    others_cores: float  # neither server nor generator
+    stolen_cores: float  # by the hypervisor
+    generator_cores: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A server under one load, medians of the rounds; ratios are to ours, `spread` is (highest - lowest) / median."""
+
+    server: str
+    in_flight: int
+    per_second: float
+    per_second_spread: float
+    p50_ms: float
+    p95_ms: float
+    memory_mb: float
+    failed: int
+    throughput_ratio: float  # above 1: more than ours
+    p50_ratio: float  # below 1: faster than ours
+    p95_ratio: float
+    memory_ratio: float
+
+
+def rows(measurements: Sequence[Measurement]) -> list[Row]:
+    """One row for each server and load, in the order in which they were measured first; ours has to be there."""
+    found: dict[tuple[str, int], list[Measurement]] = {}
+    for measurement in measurements:
+        found.setdefault((measurement.server, measurement.in_flight), []).append(measurement)
+    return [_row(of, found[OURS, in_flight]) for (_, in_flight), of in found.items()]
+
+
+def _row(of: Sequence[Measurement], ours: Sequence[Measurement]) -> Row:
+    own, base = _medians(of), _medians(ours)
+    rates = [m.per_second for m in of]
+    ratio = {name: own[name] / base[name] if base[name] else float("nan") for name in own}
+    return Row(
+        server=of[0].server,
+        in_flight=of[0].in_flight,
+        per_second_spread=(max(rates) - min(rates)) / own["per_second"] if own["per_second"] else float("nan"),
+        failed=sum(m.failed for m in of),
+        throughput_ratio=ratio["per_second"],
+        p50_ratio=ratio["p50_ms"],
+        p95_ratio=ratio["p95_ms"],
+        memory_ratio=ratio["memory_mb"],
+        **own,
+    )
+
+
+def _medians(of: Sequence[Measurement]) -> dict[str, float]:
+    names = ("per_second", "p50_ms", "p95_ms", "memory_mb")
+    return {name: median(getattr(m, name) for m in of) for name in names}
+
+
+def best(found: Sequence[Row], server: str) -> Row:
+    """A server's row with the highest throughput, at whatever concurrency."""
+    return max((row for row in found if row.server == server), key=lambda row: row.per_second)
+
+
+def page(found: Sequence[Row], peers: dict[str, str], off: dict[str, float], loads: str) -> str:
+    """The comparison as Markdown.
+
+    Args:
+        peers: what each server is.
+        off: how far each peer's probability is from ours.
+        loads: a sentence on how it was measured.
+    """
+    head = ("server", "in flight", "images/s", "spread", "p50 ms", "p95 ms", "memory MB", "failed")
+    cells = [
+        (
+            r.server,
+            r.in_flight,
+            f"{r.per_second:.1f} ({r.throughput_ratio:.2f}x)",
+            f"{r.per_second_spread:.0%}",
+            f"{r.p50_ms:.1f} ({r.p50_ratio:.2f}x)",
+            f"{r.p95_ms:.1f} ({r.p95_ratio:.2f}x)",
+            f"{r.memory_mb:.0f} ({r.memory_ratio:.2f}x)",
+            r.failed,
+        )
+        for r in found
+    ]
+    names = list(dict.fromkeys(row.server for row in found))
+    highest = [(best(found, name), best(found, OURS)) for name in names]
+    summary = [
+        (
+            own.server,
+            f"{own.per_second:.1f} at {own.in_flight}",
+            f"{ours.per_second / own.per_second:.2f}" if own.per_second else "",
+            f"{own.p95_ms:.1f}",
+            f"{off[own.server]:.4f}" if own.server in off else "",
+            peers.get(own.server, ""),
+        )
+        for own, ours in highest
+    ]
+    return f"""# The same student served the way people do it today
+
+{loads} In parentheses: ratio to ours, of the same load.
+
+{table(("server", "most images/s, in flight", "ours / theirs", "p95 ms there", "off by", "what it is"), summary)}
+
+{table(head, cells)}
+"""
+
+
+def figures(found: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows for JSON."""
+    return [asdict(row) for row in found]

@@ -1,0 +1,144 @@
+"""CPU, memory and GPU of a server's processes, sampled beside a load.
+
+Two figures of host memory, since the better one is dear: the proportional set size (PSS), in which pages that processes
+share count once, takes 50 ms for this server, which would show in its p99, so it is read between phases only. Beside a
+load the anonymous and shared-memory pages are sampled (5 ms): what a leak would be made of. CPU comes from the kernel's
+counters, read at the begin and the end of a window, not from samples.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from .nvml import Nvml
+
+MB = 1e6
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at the server's processes; `at_s` is of the monotonic clock, `memory_mb` without files' pages."""
+
+    at_s: float
+    memory_mb: float
+    gpu_mb: float | None
+    gpu_utilisation: float | None
+
+
+@dataclass(frozen=True)
+class Counters:
+    """CPU seconds used so far: by the server's processes, by everybody on the machine, and taken by the hypervisor."""
+
+    at_s: float
+    server_cpu_s: float
+    busy_s: float
+    stolen_s: float
+
+
+@dataclass(frozen=True)
+class Use:
+    """Between two readings, in cores (CPU seconds a second)."""
+
+    seconds: float
+    server_cores: float
+    others_cores: float  # neither server nor generator: a foreign load makes figures worse than they are
+    stolen_cores: float
+
+
+class Sampler(threading.Thread):
+    """Looks at a process and its children every `period_s` until `stop`; a child that ends is left out."""
+
+    def __init__(self, pid: int, nvml: Nvml, period_s: float = 1.0) -> None:
+        super().__init__(name="perf-sampler", daemon=True)
+        self.samples: list[Sample] = []
+        self._root, self._nvml, self._period_s = psutil.Process(pid), nvml, period_s
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> Sampler:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stopped.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._stopped.is_set():
+            with suppress(psutil.NoSuchProcess):
+                self.samples.append(self.sample())
+            self._stopped.wait(self._period_s)
+
+    def sample(self) -> Sample:
+        """One look."""
+        pids, memory = [], 0
+        for process in self._tree():
+            with suppress(OSError):
+                memory += pages(process.pid)
+                pids.append(process.pid)
+        gpu = self._nvml.use(pids)
+        known = (None, None) if gpu is None else (gpu.memory / MB, gpu.utilisation)
+        return Sample(time.monotonic(), memory / MB, *known)
+
+    def pss_mb(self) -> float:
+        """The proportional set size of all processes now."""
+        memory = 0
+        for process in self._tree():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                memory += process.memory_full_info().pss
+        return memory / MB
+
+    def counters(self) -> Counters:
+        """CPU seconds used so far."""
+        server = 0.0
+        for process in self._tree():
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                server += times.user + times.system
+        machine = psutil.cpu_times()
+        busy = machine.user + machine.nice + machine.system + machine.irq + machine.softirq
+        return Counters(time.monotonic(), server, busy, machine.steal)
+
+    def between(self, begin_s: float, end_s: float) -> list[Sample]:
+        """The samples of a window."""
+        return [sample for sample in self.samples if begin_s <= sample.at_s <= end_s]
+
+    def _tree(self) -> Iterator[psutil.Process]:
+        yield self._root
+        yield from self._root.children(recursive=True)
+
+
+def pages(pid: int) -> int:
+    """Bytes of a process's anonymous and shared-memory pages, of /proc/pid/status (proc(5))."""
+    found = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return sum(int(found[name].split()[0]) * 1024 for name in ("RssAnon", "RssShmem") if name in found)
+
+
+def use(before: Counters, after: Counters, generator_cores: float) -> Use:
+    """CPU between two readings."""
+    seconds = after.at_s - before.at_s
+    server = (after.server_cpu_s - before.server_cpu_s) / seconds
+    busy = (after.busy_s - before.busy_s) / seconds
+    stolen = (after.stolen_s - before.stolen_s) / seconds
+    return Use(seconds, server, max(0.0, busy - server - generator_cores), stolen)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def listener(port: int) -> int | None:
+    """The process of this machine that listens on a TCP port; None where it is not to be seen."""
+    with suppress(psutil.AccessDenied):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return int(connection.pid)
+    return None

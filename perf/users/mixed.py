@@ -1,0 +1,30 @@
+"""What really comes in: pictures of many sizes, several faces, none, and broken files, in a seeded order."""
+
+from __future__ import annotations
+
+import random
+
+from facewarden import ImageError
+
+from .. import pictures
+from .faces import ClientUser
+
+
+class MixedUser(ClientUser):
+    """`deepfake_image` for a picture out of a table; a broken one has to be refused, a good one answered."""
+
+    def on_start(self) -> None:
+        super().on_start()
+        if "order" not in self.plan.shared:
+            self.plan.shared["order"] = random.Random(self.plan.load.seed)
+
+    def ask(self) -> None:
+        case = pictures.draw(self.plan.shared["order"])
+        try:
+            verdict = self.client.check_image(self.sending(case.name, case.data))
+        except ImageError:
+            if not case.broken:
+                raise
+        else:
+            if case.broken:
+                raise ValueError(f"{case.name}: answered with {verdict.label}, it should have been refused")

@@ -1,0 +1,259 @@
+"""The bars of `deepfake_video` on this machine: speed, memory, restart, swaps found, false alarms.
+
+    python -m perf.video                  # 10 minutes; writes perf/results/video.json and video.md
+    python -m perf.video --only speed     # one of speed, memory, slow, swaps, restart, following
+
+Client, encoder and server share the machine's cores. A frame's latency counts from the moment at which it is due, so a
+stream that falls behind shows. Sources are made of one public-domain portrait; everything is seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facewarden import AsyncClient, Client
+from serving.installation import CACHE, ROOT
+from serving.options import Options
+from serving.server import Server
+
+from . import video_clips
+
+RESULTS = ROOT / "perf" / "results"
+Found = dict[str, Any]
+CLIPS = 5  # of each compression; a swap takes as many frames at any speed of the machine
+PATIENT = "--backend-config=python,stub-timeout-seconds=300"  # a busy machine needs more than the 30 s of Triton
+
+
+def jpegs(count: int, seed: int = 0) -> list[bytes]:
+    """Frames of 640x480 as a client sends them."""
+    from av import VideoFrame
+
+    from facewarden._video import encode_jpeg
+
+    return [encode_jpeg(VideoFrame.from_ndarray(f, format="rgb24")) for f in video_clips.genuine(count, seed)]
+
+
+async def paced(frames: list[bytes], fps: float, due: list[float], wait_s: float) -> AsyncIterator[bytes]:
+    """Frames at their times, late ones at once, the first after `wait_s`."""
+    begin_s = time.perf_counter() + wait_s
+    for i, frame in enumerate(frames):
+        due.append(begin_s + i / fps)
+        await asyncio.sleep(max(0.0, due[-1] - time.perf_counter()))
+        yield frame
+
+
+async def watch(
+    client: AsyncClient, frames: list[bytes], fps: float, wait_s: float = 0.0
+) -> tuple[list[float], int, int]:
+    """Seconds from due to answered, frames counted, frames failed."""
+    due: list[float] = []
+    late, last = [], None
+    async for frame in client.watch(paced(frames, fps, due, wait_s), fps=fps):
+        late.append(time.perf_counter() - due[frame.frame])
+        last = frame.so_far
+    return late, last.frames, last.failed
+
+
+async def load(url: str, streams: int, fps: float, seconds: float, warm_up: bool = True) -> Found:
+    """`streams` streams at `fps` each, evenly staggered: cameras do not tick together."""
+    pictures = jpegs(min(int(fps * seconds), 150))
+    frames = (pictures * (int(fps * seconds) // len(pictures) + 1))[: int(fps * seconds)]
+    async with AsyncClient(url) as client:
+        if warm_up:
+            await watch(client, frames[:10], fps)
+        found = await asyncio.gather(*(watch(client, frames, fps, i / streams / fps) for i in range(streams)))
+    late = np.array([value for one, *_ in found for value in one]) * 1e3
+    return {
+        "streams": streams,
+        "fps": fps,
+        "frames": len(late),
+        "counted": sum(counted for _, counted, _ in found),
+        "failed": sum(failed for *_, failed in found),
+        "p50_ms": round(float(np.percentile(late, 50)), 1),
+        "p95_ms": round(float(np.percentile(late, 95)), 1),
+        "last_second_p95_ms": round(float(np.percentile(late[-int(fps * streams) :], 95)), 1),
+    }
+
+
+def speed(server: Server) -> Found:
+    """One stream at 25 frames/s, four at 5, for 12 s each."""
+    return {f"{n} at {fps} fps": asyncio.run(load(server.url, n, fps, 12)) for n, fps in ((1, 25), (4, 5))}
+
+
+def slow(server: Server) -> Found:
+    """200 concurrent streams at one frame in five seconds each, and at one frame a second; every frame counted once?"""
+    return {f"200 at {fps} fps": asyncio.run(load(server.url, 200, fps, 3 / fps, False)) for fps in (0.2, 1)}
+
+
+def memory(server: Server) -> Found:
+    """Memory of the model's process before and after 500 streams of two frames that were left open."""
+    stub = next(stub.pid for stub in server.stubs() if stub.model == "deepfake_video")
+    pictures = jpegs(8)
+    with Client(server.url) as client:
+        list(client.watch(pictures, fps=5))
+        before = resident_kb(stub)
+        from facewarden._session import Session
+
+        for _ in range(500):
+            session = Session()
+            for i, picture in enumerate(pictures[:2]):
+                client._infer(session.call(i, i / 5, picture), client._retry(), None)
+        after = resident_kb(stub)
+    return {"streams": 500, "kb_per_stream": round((after - before) / 500, 1), "process_mb": round(after / 1024, 1)}
+
+
+def resident_kb(pid: int) -> int:
+    """Resident memory of one process."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1])
+
+
+def swaps(server: Server, clips: int = CLIPS, fps: float = 12.5) -> Found:
+    """Clips of 8 s with a face swapped in the middle, and the same untouched: found within 1 s? any alarm?"""
+    found: Found = {}
+    with Client(server.url) as client:
+        for crf in (18, 23, 28):
+            delays, alarms = [], 0
+            for seed in range(clips):
+                path = CACHE / "perf-clip.mp4"
+                video_clips.write(path, video_clips.swapped(int(8 * fps), seed), fps, crf)
+                delays.append(swap_delay_s(client, path, 4.0))
+                video_clips.write(path, video_clips.genuine(int(8 * fps), seed), fps, crf)
+                alarms += swap_delay_s(client, path, 0.0) is not None
+            within = [d is not None and 0 <= d <= 1 for d in delays]
+            known = sorted(d for d in delays if d is not None)
+            found[f"crf {crf}"] = {
+                "clips": clips,
+                "found_within_1_s": round(float(np.mean(within)), 3),
+                "found_at_all": len(known),
+                "median_delay_s": round(known[len(known) // 2], 2) if known else None,
+                "false_alarms": alarms,
+            }
+    return found
+
+
+def swap_delay_s(client: Client, path: Path, at_s: float) -> float | None:
+    """Seconds from the swap to its event; None without one."""
+    events = [event for frame in client.watch(path) for event in frame.events if event.event == "swap"]
+    return events[0].time_s - at_s if events else None
+
+
+def restart(server: Server) -> Found:
+    """Ten streams of 20 frames; the server is killed after eight of each and started again."""
+
+    pictures, ready = jpegs(20), threading.Semaphore(0)
+
+    async def one(client: AsyncClient) -> tuple[int, int]:
+        async for frame in client.watch(pictures, fps=5):
+            if frame.frame == 7:
+                ready.release()
+        return frame.so_far.frames, frame.so_far.failed
+
+    async def ten() -> list[tuple[int, int]]:
+        async with AsyncClient(server.url, retries=400, timeout_s=240) as client:
+            return await asyncio.gather(*(one(client) for _ in range(10)))
+
+    with ThreadPoolExecutor(1) as pool:
+        streams = pool.submit(asyncio.run, ten())
+        for _ in range(10):
+            ready.acquire()
+        again(server)  # in this thread: the server dies with the thread that started it
+        found = streams.result()
+    whole = sum(counted == 20 and failed == 0 for counted, failed in found)
+    return {"streams": 10, "frames_each": 20, "complete_and_counted_once": whole}
+
+
+def again(server: Server) -> None:
+    """Kill the server and start it again."""
+    server.stop()
+    server.start()
+    server.wait_ready()
+
+
+def following(server: Server) -> Found:
+    """What following saves: overlap with a detection on every frame, and the detector's calls left over."""
+    pictures = jpegs(75, seed=3)
+    with Client(server.url) as client:
+        truth = [verdict.faces[0].box for verdict in client.check_images(pictures)]
+        before = calls(server)
+        boxes = [frame.faces[0].box for frame in client.watch(pictures, fps=25)]
+        made = calls(server) - before
+    return {
+        "frames": len(pictures),
+        "detections": made,
+        "overlap_p5": round(float(np.percentile([overlap(a, b) for a, b in zip(truth, boxes, strict=True)], 5)), 3),
+    }
+
+
+def calls(server: Server) -> int:
+    """Requests that the face detector has answered."""
+    (model,) = [m for m in server.api.statistics() if m["name"] == "face_detector"]
+    return int(model["inference_stats"]["success"]["count"])
+
+
+def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """Intersection over union."""
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+    shared = np.clip(high - low, 0, None).prod()
+    area = lambda box: (box[2] - box[0]) * (box[3] - box[1])  # noqa: E731
+    return float(shared / (area(a) + area(b) - shared))
+
+
+PARTS = {"speed": speed, "memory": memory, "slow": slow, "following": following, "swaps": swaps, "restart": restart}
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m perf.video", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS), help="which parts (default all)")
+    parser.add_argument("--ready-timeout-s", type=float, default=300)
+    options = parser.parse_args()
+    file = RESULTS / "video.json"
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    log = CACHE / "logs" / "video.log"
+    ports = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+    patience = {"ready_timeout_s": options.ready_timeout_s, "canary_timeout_s": 30, "extra_arguments": (PATIENT,)}
+    with Server(Options(log=log, **ports, **patience)) as server:
+        for name in options.only:
+            machine = {"load_before": round(os.getloadavg()[0], 1), "cores": os.cpu_count(), "cpu": cpu()}
+            kept[name] = {**PARTS[name](server), "machine": machine}
+            print(name, json.dumps(kept[name]), flush=True)
+            file.write_text(json.dumps(kept, indent=2) + "\n")
+            file.with_suffix(".md").write_text(table(kept))
+    return 0
+
+
+def table(kept: Found) -> str:
+    """The results as a table in Markdown; the load of the machine before each part beside them."""
+    rows = ["| part | case | measured | load before |", "|---|---|---|---|"]
+    for part, found in kept.items():
+        cases = {name: case for name, case in found.items() if isinstance(case, dict) and name != "machine"}
+        plain = {name: value for name, value in found.items() if name != "machine"}
+        for name, case in (cases or {"": plain}).items():
+            figures = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in case.items())
+            rows.append(f"| {part} | {name} | {figures} | {found['machine']['load_before']} |")
+    machine = next(iter(kept.values()))["machine"]
+    return f"`python -m perf.video` on {machine['cpu']}, {machine['cores']} cores.\n\n" + "\n".join(rows) + "\n"
+
+
+def cpu() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

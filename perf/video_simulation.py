@@ -1,0 +1,192 @@
+"""What the sequential decision promises, against what it keeps: streams drawn from the classifier's own scores.
+
+    python -m perf.video_simulation            # a minute; writes perf/results/video_simulation.json and .svg
+
+A stream of one class has a level of its own and a part that is forgotten, as `sprt` assumes, but the scores are not
+Gaussian: they have the distribution that the shipped classifier has on its validation split (a Gaussian copula). The
+decision itself is the served code. Everything is seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from serving.installation import ROOT
+
+VIDEO = ROOT / "model_repository" / "deepfake_video" / "1"
+RESULTS = ROOT / "perf" / "results"
+sys.path.insert(0, str(VIDEO))
+
+from cusum import Cusum  # noqa: E402
+from sprt import Calibration, Evidence, Rates  # noqa: E402
+
+GRID = np.linspace(-6, 6, 2001)
+CDF = np.array([NormalDist().cdf(z) for z in GRID])
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The classifier's logits on its validation split: quantiles, evenly spaced in 0..1, a class."""
+
+    real: np.ndarray
+    fake: np.ndarray
+
+    @staticmethod
+    def load() -> Scores:
+        """As `perf.video_calibration` wrote them."""
+        kept = json.loads((RESULTS / "video_calibration.json").read_text())["logit_quantiles"]
+        return Scores(np.array(kept["real"]), np.array(kept["fake"]))
+
+
+def calibration() -> Calibration:
+    """The one that is served."""
+    kept = json.loads((VIDEO / "calibration.json").read_text())
+    return Calibration(**{name: kept[name] for name in Calibration.__dataclass_fields__})
+
+
+def streams(quantiles: np.ndarray, used: Calibration, shape: tuple[int, int], fps: float, seed: int) -> np.ndarray:
+    """(N, T) logits of N streams of one class at `fps`: level, forgetting part, then the distribution of the scores."""
+    rng = np.random.default_rng(seed)
+    n, frames = shape
+    r = math.exp(-1 / fps / used.correlation_s)
+    level, part = rng.standard_normal(n), rng.standard_normal(n)
+    z = np.empty(shape)
+    for t in range(frames):
+        z[:, t] = math.sqrt(used.persistence) * level + math.sqrt(1 - used.persistence) * part
+        part = r * part + math.sqrt(1 - r * r) * rng.standard_normal(n)
+    return np.interp(np.interp(z, GRID, CDF), np.linspace(0, 1, len(quantiles)), quantiles)
+
+
+def paths(logits: np.ndarray, used: Calibration, fps: float) -> np.ndarray:
+    """(N, T) log-likelihood ratios after each frame, by the served code."""
+    evidence, found = Evidence(), np.empty(logits.shape)
+    for t, logit in enumerate(logits.T):
+        evidence.add(used.ratio(logit), t / fps, used)
+        found[:, t] = evidence.ratio(used)
+    return found
+
+
+def decisions(ratios: np.ndarray, fake_from: float, real_below: float) -> tuple[np.ndarray, np.ndarray]:
+    """For each stream the first decision (1 fake, -1 real, 0 none) and the frames that it took (T where none)."""
+    out = (ratios >= fake_from) | (ratios <= real_below)
+    first = np.where(out.any(1), out.argmax(1), ratios.shape[1] - 1)
+    decided = np.where(out.any(1), np.sign(ratios[np.arange(len(ratios)), first]), 0)
+    return decided.astype(int), first + 1
+
+
+def error_rates(scores: Scores, used: Calibration, rates: Rates, fps: float, n: int, seed: int) -> dict[str, float]:
+    """FPR, FNR, undecided share and median frames of the sequential decision within 10 s."""
+    frames = int(10 * fps)
+    real = paths(streams(scores.real, used, (n, frames), fps, seed), used, fps)
+    fake = paths(streams(scores.fake, used, (n, frames), fps, seed + 1), used, fps)
+    (on_real, took_real), (on_fake, took_fake) = (decisions(r, rates.fake_from, rates.real_below) for r in (real, fake))
+    return {
+        "fpr": float((on_real > 0).mean()),
+        "fnr": float((on_fake < 0).mean()),
+        "undecided": float(np.concatenate([on_real == 0, on_fake == 0]).mean()),
+        "median_frames": float(np.median(np.concatenate([took_real, took_fake]))),
+    }
+
+
+def against_vote(scores: Scores, used: Calibration, fps: float, n: int, seed: int, vote: int = 32) -> dict[str, Any]:
+    """A fixed vote over `vote` frames, and the sequential decision, cut off there, that errs no more than it does.
+
+    The vote is the best there is: the same evidence after `vote` frames, called fake above 0. The bounds of the
+    sequential decision are the closest, in steps of 0.05, at which neither of its two errors is above the vote's.
+    """
+    real = paths(streams(scores.real, used, (n, vote), fps, seed), used, fps)
+    fake = paths(streams(scores.fake, used, (n, vote), fps, seed + 1), used, fps)
+    fpr, fnr = float((real[:, -1] > 0).mean()), float((fake[:, -1] <= 0).mean())
+    for bound in np.arange(0.5, 12, 0.05):
+        (on_real, took_real), (on_fake, took_fake) = (decisions(r, bound, -bound) for r in (real, fake))
+        wrong_real = ((on_real > 0) | ((on_real == 0) & (real[:, -1] > 0))).mean()
+        wrong_fake = ((on_fake < 0) | ((on_fake == 0) & (fake[:, -1] <= 0))).mean()
+        if wrong_real <= fpr and wrong_fake <= fnr:
+            break
+    took = np.concatenate([took_real, took_fake])
+    return {
+        "vote": {"frames": vote, "fpr": fpr, "fnr": fnr},
+        "sequential": {
+            "bound": round(float(bound), 2),
+            "fpr": float(wrong_real),
+            "fnr": float(wrong_fake),
+            "median_frames": float(np.median(took)),
+            "mean_frames": round(float(took.mean()), 2),
+        },
+    }
+
+
+def swap_peaks(scores: Scores, used: Calibration, fps: float, seconds: float, n: int, seed: int) -> np.ndarray:
+    """(N,) largest evidence for a swap to fake that each of N real faces ever shows within `seconds`."""
+    logits = streams(scores.real, used, (n, int(seconds * fps)), fps, seed)
+    return np.array([_peak(row, used, fps) for row in logits])
+
+
+def _peak(logits: np.ndarray, used: Calibration, fps: float) -> float:
+    cusum, evidence, peak = Cusum(1), Evidence(), 0.0
+    for t, ratio in enumerate(used.ratio(logits).tolist()):
+        before = evidence.ratio(used)
+        evidence.add(ratio, t / fps, used)
+        peak = max(peak, cusum.add(ratio, before, t, t / fps, used))
+    return peak
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m perf.video_simulation", description=__doc__.splitlines()[0])
+    parser.add_argument("--streams", type=int, default=4000, help="of each class (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    scores, used, rates = Scores.load(), calibration(), Rates()
+    given = (options.streams, options.seed)
+    found = {
+        "streams": options.streams,
+        "seed": options.seed,
+        "nominal": {"alpha": rates.alpha, "beta": rates.beta},
+        "calibration": vars(used),
+        "sequential": {f"{fps} fps": error_rates(scores, used, rates, fps, *given) for fps in (1, 5, 25)},
+        "against_vote": {f"{fps} fps": against_vote(scores, used, fps, *given) for fps in (1, 5, 25)},
+    }
+    (RESULTS / "video_simulation.json").write_text(json.dumps(found, indent=2) + "\n")
+    (RESULTS / "video_simulation.svg").write_text(plot(scores, used, rates, options.seed))
+    print(json.dumps(found, indent=2))
+    return 0
+
+
+def plot(scores: Scores, used: Calibration, rates: Rates, seed: int, fps: float = 5.0, seconds: float = 4.0) -> str:
+    """SVG: forty streams of each class between the bounds."""
+    shape = (40, int(seconds * fps))
+    classes = (("#1f9d61", scores.real, seed), ("#d43d4e", scores.fake, seed + 1))
+    top, height, width = 9.0, 320, 760
+    x = lambda t: 50 + t / (shape[1] - 1) * (width - 70)  # noqa: E731
+    y = lambda v: height / 2 - v / top * (height / 2 - 24)  # noqa: E731
+    lines = "".join(
+        f'<polyline fill="none" stroke="{colour}" stroke-opacity=".45" points="'
+        + " ".join(f"{x(t):.1f},{y(v):.1f}" for t, v in enumerate(row))
+        + '"/>'
+        for colour, quantiles, own in classes
+        for row in paths(streams(quantiles, used, shape, fps, own), used, fps)
+    )
+    bounds = "".join(
+        f'<line x1="50" x2="{width - 20}" y1="{y(v):.1f}" y2="{y(v):.1f}" stroke="#333" stroke-dasharray="5 4"/>'
+        f'<text x="{width - 20}" y="{y(v) - 5:.1f}" text-anchor="end">{word} {v:.2f}</text>'
+        for v, word in ((rates.fake_from, "fake from"), (rates.real_below, "real below"))
+    )
+    ticks = "".join(f'<text x="{x(s * fps):.0f}" y="{height - 6}">{s} s</text>' for s in range(int(seconds)))
+    box = f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>'
+    title = f"log-likelihood ratio, fake against real, of 40 simulated streams of each class, {fps:g} frames/s"
+    paper = f'<rect width="100%" height="100%" fill="#fff"/><text x="50" y="16">{title}</text>'
+    return f"{head}{paper}{lines}{bounds}{ticks}</svg>\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""Processes of a server as /proc shows them (proc(5)): which stubs live, which hang, what a stop leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+STUB = "triton_python_backend_stub"
+
+
+@dataclass(frozen=True)
+class Stub:
+    """A Python backend stub: its process, the model it hosts, and its state letter (R, S, D, T, Z)."""
+
+    pid: int
+    model: str
+    state: str
+
+
+def stubs(group: int) -> list[Stub]:
+    """The stubs in a process group."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError, IndexError, ValueError):
+                stub = _stub(folder, group)
+                if stub:
+                    found.append(stub)
+    return sorted(found, key=lambda stub: stub.pid)
+
+
+def _stub(folder: Path, group: int) -> Stub | None:
+    state, _, process_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+    if int(process_group) != group:
+        return None
+    command = (folder / "cmdline").read_bytes().decode().split("\0")
+    if Path(command[0]).name != STUB:
+        return None
+    return Stub(int(folder.name), Path(command[1]).parents[1].name, state)  # <model>/<version>/model.py
+
+
+def kill(pid: int) -> None:
+    """SIGKILL, quietly where the process is gone already."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_group(group: int) -> None:
+    """SIGKILL for a whole process group, quietly where it is gone already."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def die_with_parent() -> None:
+    """Run in a child before exec: SIGTERM reaches it when its parent dies, however that happens (prctl(2))."""
+    import ctypes
+
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

@@ -1,0 +1,104 @@
+"""Budgets and the words that an operator reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from export.evaluation import analysis, decision
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def splits(split):
+    return {"test": analysis.analyse(split, rounds=100, seed=0)}
+
+
+@pytest.fixture
+def budgets(tmp_path):
+    def read(text: str) -> list[decision.Budget]:
+        (tmp_path / "budgets.toml").write_text(text)
+        return decision.read_budgets(tmp_path / "budgets.toml")
+
+    return read
+
+
+def test_the_shipped_budgets_are_the_users_floors():
+    rows = decision.read_budgets(ROOT / "export" / "evaluation" / "budgets.toml")
+    floors = {row.figure: row.value for row in rows if row.kind == "floor"}
+    assert floors == {"accuracy": 0.95, "fpr": 0.03, "fnr": 0.02, "auc": 0.98}
+
+
+@pytest.mark.parametrize(
+    ("figure", "measured", "met"),
+    [
+        ("accuracy", 0.95, True),
+        ("accuracy", 0.9499, False),
+        ("fpr", 0.95, False),
+        ("fnr", 0.94, True),
+        ("auc", float("nan"), False),
+    ],
+    ids=["at-least-itself", "just-less", "below-is-strict", "below", "not-measured"],
+)
+def test_a_budget_has_a_good_side(figure, measured, met):
+    budget = decision.Budget("floor", "test", figure, 0.95)
+    assert budget.met(measured) == met
+    if measured == measured and measured != 0.95:
+        assert (budget.margin(measured) > 0) == met
+
+
+@pytest.mark.parametrize(
+    ("floor", "goal", "deploy"),
+    [
+        ("0.99", "", "no"),
+        ("0.5", "", "yes"),
+        ("0.5", "[goal.test]\nfpr = 0.0001", "limits"),
+        ("MEASURED", "", "limits"),
+    ],
+    ids=["floor-missed", "all-met", "goal-missed", "met-by-chance"],
+)
+def test_whether_to_deploy(splits, budgets, floor, goal, deploy):
+    measured = splits["test"]["level"]["image"]["values"]["auc"]
+    rows = decision.judge_budgets(
+        budgets(f"[floor.test]\nauc = {floor.replace('MEASURED', str(measured))}\n{goal}"), splits
+    )
+    assert decision.decide(rows, splits)["deploy"] == deploy
+
+
+def test_budgets_of_a_split_that_was_not_evaluated_prove_nothing(splits, budgets):
+    rows = decision.judge_budgets(budgets("[floor.elsewhere]\nauc = 0.1"), splits)
+    assert rows == []
+    assert decision.decide(rows, splits)["deploy"] == "no"
+
+
+@pytest.mark.parametrize(
+    "text", ["[floor.test]\nspeed = 3", "[wish.test]\nauc = 1", "floor = 3", "[floor", "[floor.test]\nauc = 'good'"],
+    ids=["figure", "kind", "shape", "toml", "number"],
+)  # fmt: skip
+def test_bad_budgets_are_refused(budgets, text):
+    with pytest.raises(decision.BudgetError, match=r"budgets\.toml"):
+        budgets(text)
+
+
+def test_an_operator_reads_what_is_weak(splits, budgets):
+    damaged = splits["test"] | {
+        "robustness": {
+            "untouched": {"auc": 0.95},
+            "curves": [
+                {"unit": "JPEG quality", "points": [{"strength": 80, "auc": 0.94}, {"strength": 40, "auc": 0.7}]},
+                {"unit": "scale", "points": [{"strength": 0.5, "auc": 0.93}]},
+            ],
+        },
+        "comparison": {decision.FLOORS[0]: {"auc": 0.96, "gain_interval": (-0.02, 0.01)}},
+    }
+    told = decision.decide([], {"test": damaged})["weak_at"]["test"]
+    assert "damaged pictures: AUC 0.950 falls to 0.700 at JPEG quality 40" in told
+    assert any("a shortcut of the set" in line for line in told)
+
+
+def test_practice_counts_out_of_a_thousand(splits):
+    labels = splits["test"]["labels"]["real"]
+    expected = round(1000 * labels["review"] / 40)
+    assert f"{expected} go to a person; of 1,000 fakes" in decision.decide([], splits)["in_practice"]["test"]

@@ -1,0 +1,88 @@
+"""The whole evaluation on a few pictures of one portrait, through the real server."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from export.evaluation.evaluate import main
+from serving.versions import newest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = newest(ROOT / "model_repository" / "classifier") / "model.onnx"
+
+
+@pytest.fixture(scope="module")
+def run(folder, server, tmp_path_factory):
+    """run(*arguments) -> exit code and the folder that was written."""
+
+    def evaluate(*arguments: str) -> tuple[int, Path]:
+        out = tmp_path_factory.mktemp("evaluation")
+        common = ["--data", str(folder), "--out", str(out), "--url", server.url, "--rounds", "20"]
+        return main([*common, *arguments]), out
+
+    return evaluate
+
+
+@pytest.fixture(scope="module")
+def written(run, tmp_path_factory):
+    budgets = tmp_path_factory.mktemp("budgets") / "budgets.toml"
+    budgets.write_text("[floor.test]\nauc = 0.0\n")
+    code, out = run("--robustness", "1", "--baseline", str(MODEL), "--budgets", str(budgets))
+    assert code == 0
+    return out, json.loads((out / "report.json").read_text())
+
+
+def test_every_picture_is_accounted_for(written):
+    out, report = written
+    split = report["splits"]["test"]
+    assert split["images"]["no_face"] == ["nobody.jpg"]
+    assert set(split["images"]["refused"]) == {"broken.jpg", "broken.mp4"}
+    rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+    assert len(rows) == split["images"]["given"]
+    assert {row["label"] for row in rows} == {"real", "fake"}
+    assert split["level"]["video"]["count"] == 2
+    assert (out / "report.html").stat().st_size > 50_000
+
+
+def test_the_served_graph_as_its_own_baseline_is_no_better(written):
+    """The same faces through the same crop: only the runtime differs, ONNX Runtime here and OpenVINO there."""
+    _, report = written
+    row = report["splits"]["test"]["comparison"]["model.onnx"]
+    assert row["gain"] == pytest.approx(0, abs=0.02)
+
+
+def test_every_kind_of_damage_has_its_curve(written):
+    _, report = written
+    robustness = report["splits"]["test"]["robustness"]
+    assert [len(curve["points"]) for curve in robustness["curves"]] == [5, 4, 4, 4]
+    assert robustness["untouched"]["images"] == 2
+
+
+def test_a_report_that_is_passed_on_names_no_folder_of_its_maker(written, folder):
+    out, report = written
+    assert report["measured"]["command"].startswith(f"python -m export evaluate --data {folder.name} --out {out.name}")
+    assert str(folder.parent) not in (out / "report.html").read_text()
+
+
+def test_below_budget_is_exit_code_1(run, tmp_path):
+    (tmp_path / "budgets.toml").write_text("[floor.test]\nauc = 1.01\n")
+    code, _ = run("--robustness", "0", "--floor", "0", "--budgets", str(tmp_path / "budgets.toml"))
+    assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--splits", "elsewhere"], "no pictures in elsewhere"),
+        (["--data", "/nowhere"], "nowhere"),
+        (["--budgets", "/nowhere.toml"], "nowhere.toml"),
+    ],
+    ids=["split", "data", "budgets"],
+)
+def test_what_cannot_be_evaluated_is_exit_code_2(run, capsys, arguments, reason):
+    assert run(*arguments)[0] == 2
+    assert reason in capsys.readouterr().err

@@ -1,0 +1,102 @@
+"""The whole chain by its smoke configuration, as `make export` runs it: data to a published version."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from export.chain import CONFIGS, ChainConfig
+from export.data.preprocessing import REPOSITORY, ROOT
+from serving.versions import versions
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A model repository with the published classifier."""
+    folder = tmp_path_factory.mktemp("served") / "model_repository"
+    shutil.copytree(REPOSITORY / "classifier", folder / "classifier")
+    return folder
+
+
+def export(*arguments):
+    command = [sys.executable, "-m", "export", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_chain_ends_with_a_new_version_and_runs_once(data, repository, tmp_path):
+    command = ("run", "--data", data, "--config", CONFIGS / "smoke.toml", "--out", tmp_path, "--repository", repository)
+    first = export(*command)
+    assert first.returncode == 0, first.stderr
+    assert [line for line in first.stdout.splitlines() if line.startswith("==")] == [
+        "== teacher",
+        "== student",
+        "== pruned",
+    ]
+    former, folder = (repository / "classifier" / str(n) for n in versions(repository / "classifier"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["model_version"] == int(folder.name) == int(former.name) + 1
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    (version,) = session.run(["MODEL_VERSION"], {"FACE": np.zeros((1, 224, 224, 3), np.uint8)})
+    assert version.tolist() == [[int(folder.name)]]
+    assert (folder / "model.onnx").stat().st_size < 9e6, "a pruned network of the smoke configuration"
+    checkpoints = [(tmp_path / stage / "checkpoint.pt").read_bytes() for stage in ("teacher", "pruned")]
+    again = export(*command, "--no-publish")
+    assert again.returncode == 0, again.stderr
+    assert "going on at batch" in again.stdout
+    assert [(tmp_path / stage / "checkpoint.pt").read_bytes() for stage in ("teacher", "pruned")] == checkpoints
+
+
+def test_cases_are_learned_and_the_old_figures_are_told(data, repository, tmp_path):
+    cases = tmp_path / "cases.csv"
+    cases.write_text("path,verdict,truth,split\n" + "".join(f"{data}/real{i}.jpg,real,fake,train\n" for i in range(4)))
+    checkpoint = tmp_path / "start" / "pruned" / "checkpoint.pt"
+    start = ("run", "--config", CONFIGS / "smoke.toml", "--out", tmp_path / "start", "--no-publish")
+    assert export(*start, "--data", data).returncode == 0
+    out = tmp_path / "tuned"
+    arguments = ("--data", data, "--cases", cases, "--checkpoint", checkpoint, "--out", out, "--epochs", "1")
+    done = export("finetune", *arguments)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((out / "finetune.json").read_text())["figures"]
+    assert set(figures["old"]) == {"before", "after"}
+    assert figures["old"]["after"]["images"] == 4
+    cases.write_text("path,verdict\na.jpg,real\n")
+    refused = export("finetune", *arguments)
+    assert refused.returncode == 1
+    assert "needs the columns path and truth" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["smoke", "reference"])
+def test_configurations_are_read(name):
+    config = ChainConfig.read(CONFIGS / f"{name}.toml")
+    assert min(stage.prune.multiply_adds for stage in config.stages if stage.prune) <= 0.6
+    assert all(stage.train.side_px == config.stages[0].train.side_px for stage in config.stages)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "needs \\[\\[stage\\]\\]"),
+        ('[[stage]]\nname = "a"\n[stage.train]\nepoch = 3', "epoch"),
+        ('[[stage]]\nname = "a"\n[stage.train]\nrecipe = { self_blend = 2 }', "0..1"),
+        ('[[stage]]\nname = "a"\nprune = { parameters = 0 }', "shares of B0"),
+    ],
+    ids=["empty", "unknown-setting", "share-above-1", "nothing-left"],
+)
+def test_a_bad_configuration_is_named(tmp_path, text, complaint):
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(ValueError, match=rf"bad.toml: .*{complaint}"):
+        ChainConfig.read(tmp_path / "bad.toml")
+
+
+def test_every_stage_explains_itself():
+    assert export("--help").stdout.count("\n") >= 12
+    assert export("nonsense").returncode == 2
+    for stage in ("run", "data", "train", "prune", "finetune", "publish"):
+        assert "--data" in export(stage, "--help").stdout, stage
+    assert "runs in .venv: `make evaluate`" in export("evaluate", "--help").stderr

@@ -1,0 +1,211 @@
+"""Calibration, conversion, the gate and publication, on a small network and a handful of faces."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from export.conversion.calibrate import calibrate, sigmoid
+from export.conversion.publish import publish
+from export.conversion.torch_to_onnx import ConversionError, check_graph, convert, mixed_types
+from export.conversion.verify import (
+    EXACT,
+    HALF,
+    MAX_AUC_DROP,
+    Check,
+    GateError,
+    check_version,
+    compare,
+    onnx_graph,
+    require,
+    torch_graph,
+)
+from export.data.faces import find_faces
+from export.data.preprocessing import REPOSITORY
+from export.network import Calibration, FaceNet, Verdict, scaled
+from export.synthesis.batches import Batch, Loader
+from export.training.train import TrainConfig
+from serving.errors import VersionError
+from serving.versions import versions, withdrawn
+
+CONFIG = TrainConfig(epochs=1, batch_size=2, side_px=64)
+CALIBRATION = Calibration(7, 1.5, 0.3, 0.6)
+
+
+@pytest.fixture(scope="module")
+def net() -> FaceNet:
+    torch.manual_seed(0)
+    return FaceNet(side_px=64).eval()
+
+
+@pytest.fixture(scope="module")
+def faces(data, tmp_path_factory):
+    return find_faces(data / "manifest.csv", tmp_path_factory.mktemp("cache") / "faces.jsonl")
+
+
+@pytest.fixture(scope="module")
+def batches(data, faces) -> list[Batch]:
+    return list(Loader(data, 3, 0).plain(faces))
+
+
+@pytest.fixture(scope="module")
+def graphs(net, tmp_path_factory) -> dict[str, Path]:
+    """Both conversions of the network."""
+    folder = tmp_path_factory.mktemp("graphs")
+    for name in ("fp32", "fp16"):
+        convert(net, CALIBRATION, folder / f"{name}.onnx", half=name == "fp16")
+    return {name: folder / f"{name}.onnx" for name in ("fp32", "fp16")}
+
+
+@pytest.mark.parametrize("name", ["fp32", "fp16"])
+def test_the_graph_answers_any_batch(graphs, batches, name):
+    graph, crops = onnx_graph(graphs[name]), batches[0].faces
+    together = graph(crops)
+    assert together["MODEL_VERSION"].tolist() == [[7]] * 3
+    np.testing.assert_allclose(together["THRESHOLD"], [[0.3, 0.6]] * 3, rtol=1e-6)
+    assert together["HEATMAP"].shape == (3, 14, 14)
+    np.testing.assert_allclose(graph(crops[1:2])["LOGIT"][0], together["LOGIT"][1], atol=HALF["LOGIT"])
+
+
+@pytest.mark.parametrize("side_px", [176, 192, 223, 112, 256], ids=lambda side: f"224 to {side} px")
+def test_scaling_in_blocks_is_bilinear_scaling(side_px):
+    pixels = 255 * torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.interpolate(pixels, (side_px, side_px), mode="bilinear", align_corners=False)
+    assert (scaled(pixels, side_px) - expected).abs().max() < 0.01  # of 255: its coordinates are rounded
+
+
+def test_the_half_graph_is_half_the_size(graphs):
+    assert graphs["fp16"].stat().st_size < 0.6 * graphs["fp32"].stat().st_size
+
+
+def test_a_graph_that_mixes_types_is_refused(graphs, tmp_path):
+    """Without the cast into the backbone FP32 pixels meet FP16 weights, which TensorRT refuses and ONNX lets pass."""
+    model = onnx.load(graphs["fp16"])
+    cast = next(n for n in model.graph.node if n.op_type == "Cast" and n.attribute[0].i == onnx.TensorProto.FLOAT16)
+    for node in model.graph.node:
+        node.input[:] = [cast.input[0] if name == cast.output[0] else name for name in node.input]
+    model.graph.node.remove(cast)
+    del model.graph.value_info[:]
+    assert "FLOAT and FLOAT16" in mixed_types(model)[0]
+    onnx.save(model, tmp_path / "mixed.onnx")
+    with pytest.raises(ConversionError):
+        check_graph(tmp_path / "mixed.onnx")
+
+
+def test_a_graph_with_a_fixed_batch_is_refused(tmp_path):
+    face = onnx.helper.make_tensor_value_info("FACE", onnx.TensorProto.FLOAT, [4, 2])
+    answer = onnx.helper.make_tensor_value_info("LOGIT", onnx.TensorProto.FLOAT, ["batch", 2])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["FACE"], ["LOGIT"])], "fixed", [face], [answer])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), tmp_path / "fixed.onnx")
+    with pytest.raises(ConversionError, match="FACE has a fixed batch"):
+        check_graph(tmp_path / "fixed.onnx")
+
+
+def test_the_gate_opens_for_a_true_conversion(net, graphs, batches):
+    candidates = {"fp32": (onnx_graph(graphs["fp32"]), EXACT), "fp16": (onnx_graph(graphs["fp16"]), HALF)}
+    checks = require(compare(torch_graph(net, CALIBRATION), candidates, batches))
+    assert [c.quantity for c in checks] == [*Verdict._fields, "AUC drop"] * 2
+
+
+def test_the_gate_names_the_output_that_differs(net, graphs, batches):
+    other = torch_graph(net, replace(CALIBRATION, temperature=0.1))
+    with pytest.raises(GateError, match=r"LOGIT .* FAILED"):
+        require(compare(other, {"fp32": (onnx_graph(graphs["fp32"]), EXACT)}, batches))
+
+
+def answers(logits: np.ndarray):
+    """A graph that knows its answers: logits (N,) by the number in a face's first pixel."""
+
+    def run(faces: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = {name: np.zeros((len(faces), 1), np.float32) for name in Verdict._fields}
+        return outputs | {"LOGIT": logits[faces[:, 0, 0, 0]][:, None]}
+
+    return run
+
+
+def numbered(labels: list[float]) -> list[Batch]:
+    faces = np.zeros((len(labels), 1, 1, 1), np.uint8)
+    faces[:, 0, 0, 0] = np.arange(len(labels))
+    return [Batch(faces, np.array(labels, np.float32))]
+
+
+def test_the_gate_measures_the_loss_of_auc():
+    """Two faces change places by less than any output's tolerance: one of four pairs is ordered wrongly."""
+    before, after = np.array([0.0, 1.0, 1.01, 2.0]), np.array([0.0, 1.01, 1.0, 2.0])
+    checks = compare(answers(before), {"x": (answers(after), HALF)}, numbered([0, 0, 1, 1]))
+    assert checks[-1] == ("x", "AUC drop", pytest.approx(0.25), MAX_AUC_DROP)
+    assert [check.quantity for check in checks if not check.passed] == ["AUC drop"]
+
+
+def test_nan_is_not_equal():
+    assert not Check("x", "LOGIT", float("nan"), 1.0).passed
+
+
+def test_the_gate_needs_both_classes():
+    with pytest.raises(GateError, match="2 of one class"):
+        compare(answers(np.zeros(2)), {}, numbered([1, 1]))
+
+
+def test_calibration_mends_overconfidence_and_reports_it():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(0, 2, 4000)
+    labels = (rng.random(4000) < sigmoid(truth)).astype(np.float32)
+    calibration, report = calibrate(labels, 3 * truth, 5)
+    assert calibration.version == 5
+    assert calibration.temperature == pytest.approx(3, rel=0.1)
+    assert report["calibration_error"] < 0.03 < report["calibration_error_before"]
+    assert report["fpr_at_fake_from"] < 0.03
+    assert report["fnr_at_real_below"] < 0.02
+    assert not report["review_share_passed"], "classes that overlap so far leave most images undecided"
+    assert calibrate(labels, np.where(labels, 9.0, -9.0) + truth / 9, 5)[1]["review_share_passed"]
+
+
+def test_calibration_needs_both_classes():
+    with pytest.raises(ValueError, match="real and fake"):
+        calibrate(np.ones(3), np.zeros(3), 1)
+
+
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    """A model repository with the shipped classifier alone."""
+    shutil.copytree(REPOSITORY / "classifier", tmp_path / "models" / "classifier")
+    return tmp_path / "models"
+
+
+def test_publication_adds_a_version_whole_and_keeps_the_old_one(data, faces, net, repository, tmp_path):
+    (checkpoint := tmp_path / "checkpoint.pt").write_bytes(b"parent")
+    manifest = publish(net, CONFIG, data, faces, parents={"checkpoint": checkpoint}, repository=repository)
+    shipped, number = versions(repository / "classifier")
+    folder = repository / "classifier" / str(number)
+    assert number == shipped + 1
+    assert json.loads((folder / "manifest.json").read_text()) == json.loads(json.dumps(manifest))
+    assert check_version(folder)["calibration"]["version"] == number
+    assert set(manifest["metrics"]) == {"val", "test", "test_self_blended"}
+    assert manifest["data"]["val"]["real_source"] == {"real": 2, "fake": 0}
+    assert manifest["replaces"] == shipped
+    assert {"model.py", "runtimes.py"} <= {path.name for path in folder.iterdir()}
+    assert not list(withdrawn(repository).iterdir()), "no draft is left"
+
+    folder.rename(renamed := folder.with_name("50"))
+    with pytest.raises(VersionError, match="number"):
+        check_version(renamed)
+
+
+def test_a_publication_that_fails_leaves_nothing(data, faces, net, repository):
+    real = [face for face in faces if face.label == 0]
+    with pytest.raises(ValueError, match="real and fake"):
+        publish(net, CONFIG, data, real, repository=repository)
+    assert len(versions(repository / "classifier")) == 1
+    assert not list(withdrawn(repository).iterdir())
+
+
+def test_a_number_is_published_once(data, faces, net, repository):
+    with pytest.raises(VersionError, match="version 1 was published before; the next free one is 2"):
+        publish(net, CONFIG, data, faces, number=1, repository=repository)

@@ -1,0 +1,167 @@
+"""Training that resumes exactly, adapts its batches and follows a teacher; pruning; the network itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import Hardswish
+
+from export.data.faces import find_faces
+from export.errors import PruneError
+from export.network import FaceNet, fit_to
+from export.synthesis.batches import Batch
+from export.training.prune import PruneConfig, prune, shares
+from export.training.train import Run, TrainConfig, learning_rate_factor, starting_network, to_pixels, train, trained
+
+CONFIG = TrainConfig(epochs=2, batch_size=2, side_px=64, ema_decay=0.5)
+
+
+@pytest.fixture(scope="module")
+def faces(data, tmp_path_factory):
+    return find_faces(data, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def net() -> FaceNet:
+    torch.manual_seed(0)
+    return FaceNet(side_px=64).eval()
+
+
+def test_a_killed_training_ends_with_the_same_weights(data, faces, tmp_path, monkeypatch):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    whole = train(CONFIG, faces, data, tmp_path / "whole", CONFIG.network(), cpu=True)
+    real_update, updates = Run.update, []
+
+    def killed(run, batches):
+        progress = real_update(run, batches)
+        run.save(tmp_path / "cut" / "checkpoint.pt")
+        updates.append(progress)
+        if len(updates) == 2:
+            raise KeyboardInterrupt
+        return progress
+
+    monkeypatch.setattr(Run, "update", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(CONFIG, faces, data, tmp_path / "cut", CONFIG.network(), cpu=True)
+    monkeypatch.setattr(Run, "update", real_update)
+    resumed = train(CONFIG, faces, data, tmp_path / "cut", CONFIG.network(), cpu=True)
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], tensor, msg=name)
+
+
+def random_batches(count, size=2):
+    rng = np.random.default_rng(1)
+    return [
+        Batch(rng.integers(0, 256, (size, 224, 224, 3), np.uint8), np.arange(size, dtype=np.float32) % 2)
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("hard_samples", "batches"), [(1, 1), (99, 3)], ids=["hard-data", "easy-data"])
+def test_an_update_waits_for_hard_samples_but_not_for_ever(hard_samples, batches):
+    config = replace(CONFIG, hard_samples=hard_samples, max_accumulation=3)
+    torch.manual_seed(0)
+    run = Run(config, 9, config.network(), cpu=True)
+    assert run.update(iter(random_batches(5))).batches == batches
+    assert run.position == batches
+    assert run.update(iter([])) is None
+
+
+def test_gradients_of_several_batches_are_those_of_one_big_batch():
+    """Where no sample sees another: the norms use their averages."""
+    config = replace(CONFIG, hard_samples=99, max_accumulation=2, focal_gamma=0)
+    batches = random_batches(2)
+    big = Batch(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+    gradients = []
+    for given in (batches, [big]):
+        torch.manual_seed(0)
+        run = Run(config, 9, config.network(), cpu=True)
+        run.net.eval().train = lambda: None  # no dropout, no batch statistics
+        run.optimizer.zero_grad = lambda: None
+        run.update(iter(given))
+        gradients.append(run.net.evidence.weight.grad.clone())
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_a_teacher_pulls_its_student():
+    """One that agrees owes nothing; where the teacher contradicts the label, the label counts."""
+    config = replace(CONFIG, distill_share=1.0, learning_rate=1e-3)
+    torch.manual_seed(0)
+    teacher = config.network()
+    run = Run(config, 100, config.network(), [teacher], cpu=True)
+    batch = random_batches(1, 4)[0]
+    out = teacher(to_pixels(batch))
+    agreeing = Batch(batch.faces, (out.logit[:, 0] > 0).float().numpy())
+    assert torch.allclose(
+        run._loss(out, torch.from_numpy(agreeing.labels), to_pixels(agreeing)), torch.zeros(4), atol=1e-6
+    )
+    contrary = torch.from_numpy(1 - agreeing.labels)
+    assert (run._loss(out, contrary, to_pixels(batch)) > 0).all()
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
+    Run(CONFIG, 1, CONFIG.network(), cpu=True).save(tmp_path / "checkpoint.pt")
+    other = replace(CONFIG, seed=1)
+    with pytest.raises(ValueError, match="remove it"):
+        Run(other, 1, other.network(), cpu=True).load(tmp_path / "checkpoint.pt")
+
+
+def test_weights_come_from_a_checkpoint_or_a_backbone(tmp_path, net):
+    run = Run(CONFIG, 1, CONFIG.network(), cpu=True)
+    run.save(tmp_path / "checkpoint.pt")
+    fresh = starting_network(CONFIG, tmp_path / "checkpoint.pt")
+    torch.testing.assert_close(fresh.gate.weight, run.average.module.gate.weight)
+    again, config = trained(tmp_path / "checkpoint.pt")
+    torch.testing.assert_close(again.gate.weight, fresh.gate.weight)
+    assert config == CONFIG
+    swapped = replace(CONFIG, activation="hard_swish")
+    torch.testing.assert_close(starting_network(swapped, tmp_path / "checkpoint.pt").gate.weight, fresh.gate.weight)
+    Run(swapped, 1, swapped.network(), cpu=True).save(tmp_path / "swapped.pt")
+    assert any(isinstance(module, Hardswish) for module in trained(tmp_path / "swapped.pt")[0].modules())
+    with pytest.raises(ValueError, match="hard_swish"):
+        starting_network(CONFIG, tmp_path / "swapped.pt")
+    torch.save(net.backbone.state_dict(), tmp_path / "backbone.pt")
+    fresh = starting_network(CONFIG, tmp_path / "backbone.pt")
+    torch.testing.assert_close(fresh.backbone.conv_stem.weight, net.backbone.conv_stem.weight)
+    torch.save({}, tmp_path / "empty.pt")
+    with pytest.raises(ValueError, match="lacks"):
+        starting_network(CONFIG, tmp_path / "empty.pt")
+
+
+def test_any_timm_network_can_teach():
+    out = FaceNet("resnet10t", 64)(torch.zeros(2, 3, 224, 224))
+    assert [tuple(value.shape) for value in out] == [(2, 1), (2, 1, 4, 4), (2, 1, 4, 4), (2, 3)]
+
+
+def test_the_verdict_is_the_evidence_under_the_attention(net):
+    out = net(torch.rand(2, 3, 224, 224) * 255)
+    mean = (out.attention * out.evidence).sum((2, 3)) / out.attention.sum((2, 3))
+    torch.testing.assert_close(out.logit, mean)
+    torch.testing.assert_close(out.gates.sum(1), torch.ones(2))
+
+
+def test_learning_rate_warms_up_and_falls_to_zero():
+    factors = [learning_rate_factor(step / 100, 0.1) for step in range(101)]
+    assert factors[5] == pytest.approx(0.5)
+    assert max(factors) == factors[10] == 1
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[100] == pytest.approx(0)
+
+
+def test_pruning_keeps_the_budget_and_the_tensors_say_what_is_left():
+    torch.manual_seed(0)
+    config = PruneConfig(multiply_adds=0.8, parameters=0.8, steps=10)
+    small = prune(FaceNet(side_px=64), random_batches(1), config)
+    multiply_adds, parameters = shares(small)
+    assert multiply_adds <= 0.8
+    assert parameters <= 0.8
+    again = FaceNet(side_px=64)
+    fit_to(again, small.state_dict())
+    pixels = to_pixels(random_batches(1)[0])
+    torch.testing.assert_close(again.eval()(pixels).logit, small.eval()(pixels).logit)
+    with pytest.raises(PruneError, match="left of B0"):
+        prune(FaceNet(side_px=64), random_batches(1), replace(config, multiply_adds=0.01, steps=1))

@@ -1,0 +1,57 @@
+"""The classifier's runtimes, as far as they go without a GPU: which is taken, and what they say when they cannot."""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.versions import newest
+
+CLASSIFIER = newest(Path(__file__).resolve().parents[2] / "model_repository" / "classifier")
+sys.path.insert(0, str(CLASSIFIER))
+
+import runtimes  # noqa: E402
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch):
+    """Makes only these packages appear to be there."""
+
+    def only(*names: str) -> None:
+        monkeypatch.setattr(runtimes, "find_spec", lambda name: ModuleSpec(name, None) if name in names else None)
+
+    return only
+
+
+def test_a_gpu_without_cupy_says_what_to_install(installed) -> None:
+    installed("tensorrt", "onnxruntime")
+    with pytest.raises(RuntimeError, match=r"CuPy.*requirements/gpu\.txt"):
+        runtimes.on_gpu(CLASSIFIER, 0)
+
+
+def test_tensorrt_goes_first_and_asks_for_its_engine(installed, tmp_path: Path) -> None:
+    installed("cupy", "tensorrt", "onnxruntime")
+    with pytest.raises(RuntimeError, match=r"model\.plan is missing.*python -m export engine"):
+        runtimes.on_gpu(tmp_path, 0)
+
+
+def test_without_any_gpu_runtime_the_remedy_is_named(installed) -> None:
+    installed("cupy")
+    with pytest.raises(RuntimeError, match=r"neither TensorRT nor ONNX Runtime.*requirements/gpu\.txt"):
+        runtimes.on_gpu(CLASSIFIER, 0)
+
+
+def test_what_is_to_be_installed_is_a_file_of_the_repository() -> None:
+    assert (CLASSIFIER.parents[2] / "requirements" / "gpu.txt").is_file()
+
+
+def test_a_batch_in_pieces_is_the_batch_in_one() -> None:
+    graph = runtimes.openvino(CLASSIFIER / "model.onnx", threads=1, max_batch_size=2)
+    faces = np.random.default_rng(0).integers(0, 256, (3, *runtimes.FACE_SHAPE), np.uint8)
+    whole, alone = graph([faces[:1], faces[1:]]), graph([faces[2:]])
+    assert len(whole["LOGIT"]) == 3
+    np.testing.assert_allclose(whole["LOGIT"][2:], alone["LOGIT"], atol=1e-4)

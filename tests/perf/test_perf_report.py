@@ -1,0 +1,154 @@
+"""From results to the page: figures by name, a document that is plain JSON, a page that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from perf import named, overload, report
+from perf.budgets import Budget, judge
+from perf.document import Material, document
+from perf.figures import summary
+from perf.limits import Limits
+from perf.load import Measured
+from perf.measure import Result
+from perf.profiles import Phase, Profile
+from perf.resources import Sample, Use
+from perf.steps import Counts, path
+from perf.wire import Moved
+
+LIMITS = Limits(preprocess=900.0, classifier=200.0, composed=160.0, batch=4, cores=2)
+MEASURED = {
+    "date": "2026-01-01 00:00 UTC", "command": "python -m perf <x>", "commit": "abc", "deployment": "embedded-cpu",
+    "url": "", "triton": "2.51.0", "versions": {"numpy": "2"}, "load_before": 0.1, "duration_s": 60.0,
+    "machine": {"cpu": "one", "cores": 2, "memory_gib": 8, "gpu": None, "system": "Linux"},
+}  # fmt: skip
+
+
+def counts(requests: int, batch: int, queue_ms: float, compute_ms: float) -> Counts:
+    """A model's counters after `requests` of so many ms each."""
+    ns = {"queue": queue_ms, "input": 0.0, "compute": compute_ms, "output": 0.0}
+    total = round((queue_ms + compute_ms) * requests * 1e6)
+    return Counts(requests, requests, requests // batch, total, {k: round(v * requests * 1e6) for k, v in ns.items()})
+
+
+@pytest.fixture
+def way():
+    """Of 100 faces: 2 ms in preprocess, 3 ms queue and 4 ms compute in the classifier, 1 ms elsewhere."""
+    zero = counts(0, 1, 0, 0)
+    after = {
+        "deepfake_face": Counts(100, 100, 100, round(10e6) * 100, dict.fromkeys(zero.ns, 0)),
+        "preprocess": counts(100, 2, 0, 2),
+        "classifier": counts(100, 4, 3, 4),
+    }
+    return path("deepfake_face", dict.fromkeys(after, zero), after)
+
+
+@pytest.fixture
+def result(load, outcome, way):
+    """result(profile, loads, latency_ms): a phase of loads that all went alike, 2 MB more memory a minute."""
+
+    def make(profile: str, *loads, latency_ms: float = 20.0, samples: int = 10) -> Result:
+        outcomes = {one.name: outcome(one, [latency_ms] * round(10 * one.seconds)) for one in loads}
+        return Result(
+            profile=profile,
+            phase=Phase(loads[0].name, tuple(loads)),
+            measured=Measured(outcomes, loads[0].seconds, 0.0, generator_cores=0.2),
+            summaries={name: summary(each) for name, each in outcomes.items()},
+            paths={loads[0].name: way},
+            use=Use(loads[0].seconds, server_cores=0.5, others_cores=0.1, stolen_cores=0.0),
+            pss_mb=1200.0 if samples else None,
+            samples=[Sample(6.0 * i, 1000.0 + 0.2 * i, None, None) for i in range(samples)],
+        )
+
+    return make
+
+
+@pytest.fixture
+def results(result, load):
+    """One phase of each profile."""
+    interactive, bulk = load(name="interactive", seconds=20.0), load(name="bulk", begin_s=5.0)
+    return [
+        result("steady", load()),
+        result("saturate", load(name="face x 1", loop="closed", rate=0.0, in_flight=1)),
+        result("saturate", load(name="image x 1", loop="closed", rate=0.0, in_flight=1, ask="image")),
+        result("overload", interactive, bulk),
+        result("soak", load(), latency_ms=30.0),
+    ]
+
+
+@pytest.fixture
+def material(results):
+    outcomes = results[3].measured.outcomes
+    told = overload.judge(outcomes["interactive"], outcomes["bulk"])
+    figures = named.figures(results, LIMITS, told, gpu=False)
+    budgets = [
+        Budget("steady.face.p95_ms", "30 <faces>/s", "bar", "ms", below=15.0),
+        Budget("memory.gpu_gb", "GPU memory", "floor", "GB", below=4.0),
+    ]
+    profiles = [
+        Profile(name, f"about {name}", 1.0, tuple(r.phase for r in results if r.profile == name))
+        for name in ("steady", "saturate", "overload", "soak")
+    ]
+    return Material(
+        MEASURED, profiles, results, figures, judge(budgets, figures), LIMITS,
+        (told, outcomes["interactive"], outcomes["bulk"]), {"deepfake_face": Moved(13_000, 150_528, 300)},
+    )  # fmt: skip
+
+
+def test_figures_have_the_names_that_budgets_use(material):
+    figures = {name: figure.value for name, figure in material.figures.items()}
+    assert figures["steady.face.p95_ms"] == 20.0
+    assert figures["steady.face.queue_share"] == pytest.approx(0.3)
+    assert figures["saturate.face.per_second"] == 10.0
+    assert figures["saturate.face.mean_batch"] == 4.0
+    assert figures["saturate.face.share_of_limit"] == pytest.approx(10 / (160 * 1.8 / 2))
+    assert figures["cpu.server_ms_per_face"] == pytest.approx(50.0)
+    assert figures["cpu.at_100_per_second_on_4_cores"] == pytest.approx(1.25)
+    assert figures["soak.memory_mb_per_minute"] == pytest.approx(2.0)
+    assert figures["memory.host_mb"] == 1200.0
+    assert figures["memory.gpu_gb"] is None
+    assert figures["errors.ratio"] == 0.0
+
+
+def test_the_rest_of_the_way_is_what_no_step_explains(way):
+    assert way.rest_ms == pytest.approx(1.0)
+    assert way.server_ms == 10.0
+    assert way.mean_batch("preprocess") == 2.0
+
+
+def test_a_rate_that_was_not_held_is_no_figure(result, load, outcome):
+    behind = result("steady", load())
+    late = outcome(load(), [20.0] * 100, delay_ms=np.full(100, 500.0))
+    behind.summaries["face"] = summary(late)
+    figure = named.figures([behind], None, None, gpu=False)["steady.face.p95_ms"]
+    assert figure.value is None
+    assert "could not hold" in figure.reason
+
+
+def test_the_document_is_plain_json(material):
+    made = document(material)
+    assert json.loads(report.dumps(made)) == made
+    assert "NaN" not in report.dumps(made)
+    assert made["verdicts"][0]["state"] == "missed"
+
+
+def test_the_page_needs_nothing_and_says_what_the_figures_say(material, tmp_path):
+    page = report.write(tmp_path, "perf", document(material))
+    html = page.read_text()
+    assert (tmp_path / "perf.json").exists()
+    assert not re.search(r"<script|@import|url\(|https?://", re.sub(r'src="data:[^"]*"', "", html))
+    assert html.count('src="data:image/svg+xml;base64,') == 7
+    assert "1 of 1 budgets missed, 1 not measured" in html
+    assert "no GPU here" in html
+    assert "30 &lt;faces&gt;/s" in html
+    assert all(f"about {name}" in html for name in ("steady", "saturate", "overload", "soak"))
+
+
+def test_a_page_of_one_load_alone_is_a_page(result, load):
+    one = result("steady", load(), samples=0)
+    made = document(Material(MEASURED, [Profile("steady", "about", 1.0, (one.phase,))], [one], {}, []))
+    assert "Overload" not in report.html(made)

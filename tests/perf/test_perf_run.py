@@ -1,0 +1,69 @@
+"""A short run against the real server: every kind of load answers, and what is noted beside it is there. No speed."""
+
+from __future__ import annotations
+
+import pytest
+
+from perf import __main__ as command
+from perf import document, named, report
+from perf.budgets import judge, load_budgets
+from perf.load import Load, Target, run
+from perf.measure import run_profile, session
+from perf.profiles import Phase, Profile
+from perf.wire import moved
+
+PATIENT = {"timeout_s": 50.0}  # only bounds a failure, however slow the machine
+LOADS = (
+    Load("face", "face", "closed", 1.0, 2, **PATIENT),
+    Load("image", "image", "open", 1.0, 8, rate=4.0, **PATIENT),
+    Load("mixed", "mixed", "open", 1.0, 8, rate=6.0, busy_s=0.5, idle_s=0.1, **PATIENT),
+    Load("stream", "stream", "open", 1.0, 2, rate=3.0, deadline_ms=100.0, **PATIENT),
+)
+PROFILE = Profile("steady", "everything, shortly", 0.2, tuple(Phase(load.name, (load,)) for load in LOADS[:1]))
+
+
+def test_every_kind_of_request_is_answered(server):
+    measured = run(LOADS, Target("grpc", (server.url,)), warm_up_s=0.2)
+    for load in LOADS:
+        found = measured.outcomes[load.name]
+        assert not any(found.error), found.error
+        assert (found.latency_ms > 0).all()
+        assert load.loop == "closed" or len(found.due_s) == found.due > 0
+    assert measured.generator_cores > 0
+    assert measured.seconds >= 1.0
+
+
+def test_a_phase_comes_with_what_the_server_used_and_becomes_a_report(server, tmp_path):
+    with session("embedded-cpu", server.url) as running:
+        run_profile(running, PROFILE, lambda result: None)
+        bytes_moved = moved(running.client)
+    (result,) = running.results
+    assert result.use.server_cores > 0
+    assert [step.model for step in result.paths["face"].steps] == ["deepfake_face", "preprocess", "classifier"]
+    figures = named.figures(running.results, None, None, running.nvml.available)
+    assert figures["memory.host_mb"].value > 100
+    assert bytes_moved["deepfake_face"].request > 12_000
+    surroundings = command.surroundings(command.parse([]), "2.51") | {"load_before": 0.0, "duration_s": 1.0}
+    verdicts = judge(load_budgets("embedded-cpu"), figures)
+    made = document.document(
+        document.Material(surroundings, [PROFILE], running.results, figures, verdicts, moved=bytes_moved)
+    )
+    assert report.write(tmp_path, "perf", made).stat().st_size > 10_000
+
+
+def test_an_http_answer_that_is_no_200_is_a_failure(server):
+    url = f"http://{server.options.http_url}/v2/models/deepfake_face/infer"
+    measured = run([Load("face", "face", "closed", 0.5, 1, **PATIENT)], Target("http", (url,)), warm_up_s=0.0)
+    errors = measured.outcomes["face"].error
+    assert errors
+    assert all("HTTP 500" in error and "failed to parse" in error for error in errors), errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--profile", "steadfast"], "choose one of"), (["--deployment", "container"], "docker compose up")],
+    ids=["unknown load profile", "container without a URL"],
+)
+def test_wrong_usage_is_told_with_exit_code_2(arguments, said, capsys):
+    assert command.main(arguments) == 2
+    assert said in capsys.readouterr().err
