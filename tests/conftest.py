@@ -34,19 +34,39 @@ def new_options(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Optio
 
     def make(**settings) -> Options:
         log = tmp_path_factory.mktemp("triton") / "triton.log"
-        patient = {"ready_timeout_s": 900, "stop_timeout_s": 60}  # only bound a failure, however slow the machine
+        patient = {"ready_timeout_s": 300, "stop_timeout_s": 60}  # only bound a failure, however slow the machine
         return Options(**{"grpc_port": 0, "http_port": 0, "metrics_port": 0, "log": log, **patient, **settings})
 
     return make
 
 
+SERVER = pytest.StashKey["Server"]()
+
+
 @pytest.fixture(scope="session")
-def server(new_options: Callable[..., Options]) -> Iterator[Server]:
+def server(new_options: Callable[..., Options], request: pytest.FixtureRequest) -> Iterator[Server]:
     """The real server, started once and stopped after the last test."""
     from serving.server import Server
 
     with Server(new_options()) as running:
+        request.session.stash[SERVER] = running
         yield running
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where a test before took the shared server down, it fails alone: the others get the server back."""
+    from serving.errors import ServerError
+
+    running = item.session.stash.get(SERVER, None)
+    if running is None:
+        return
+    try:
+        running.check_alive()
+    except ServerError as exc:
+        print(f"{exc}; started again")
+        running.stop()
+        running.start()
+        running.wait_ready()
 
 
 @pytest.fixture(scope="session")

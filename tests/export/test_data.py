@@ -171,7 +171,7 @@ def test_a_file_that_was_mended_is_searched_again(mixed, run_folder, tmp_path):
 def shared(tmp_path, portrait) -> Path:
     """The same portrait in train, larger, and in test; another view of it in train."""
     head = portrait.crop((110, 0, 350, 240))
-    head.resize((300, 300)).save(tmp_path / "large.jpg")
+    head.resize((360, 360)).save(tmp_path / "large.jpg", quality=95)
     head.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "mirrored.jpg")
     head.save(tmp_path / "small.png")
     (tmp_path / "m.csv").write_text(
