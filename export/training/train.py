@@ -27,6 +27,7 @@ from ..network import FaceNet, Output, fit_to
 from ..synthesis.batches import Batch, Loader, Material, Recipe
 from ..synthesis.material import gather
 from .losses import agrees, distillation_loss, focal_loss, mean_output
+from .mixing import mix
 
 CHECKPOINT_S = 60  # at most this much work is done twice after a kill
 HARD_BELOW = 0.7  # a sample that gets less than this probability for the truth is hard
@@ -48,6 +49,7 @@ class TrainConfig:
     head_learning_rate: float = 3e-3  # what is not the backbone starts from nothing
     weight_decay: float = 0.02
     warmup_share: float = 0.1  # of the run; fresh heads have large first gradients
+    mix: float = 0.0  # of the batches: faces blended with, or cut into, each other
     focal_gamma: float = 1.0  # 0 is cross-entropy; 2 of the paper is for 1:1000 imbalance
     distill_share: float = 0.7  # of the loss that the teacher gives, where there is one
     distill_temperature: float = 2.0
@@ -59,8 +61,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2 or self.max_accumulation < 1 or self.side_px % 16:
             raise ValueError(f"epochs, max_accumulation >= 1, batch_size >= 2, side_px a multiple of 16: got {self}")
-        if not 0 <= self.distill_share <= 1:
-            raise ValueError(f"distill_share is in 0..1, got {self.distill_share}")
+        if not (0 <= self.distill_share <= 1 and 0 <= self.mix <= 1):
+            raise ValueError(f"distill_share and mix are in 0..1, got {self.distill_share} and {self.mix}")
 
     @classmethod
     def of(cls, settings: dict[str, Any]) -> TrainConfig:
@@ -147,12 +149,13 @@ class Run:
         torch.manual_seed(self.config.seed + self.position)  # dropout: the same after a resume
         self.net.train()
         total, hard = 0.0, 0
-        labels = torch.from_numpy(batch.labels).to(self.accelerator.device)
-        for pixels, label in zip(self._pixels(batch).split(self.chunk), labels.split(self.chunk), strict=True):
+        pixels, labels = self._mixed(to_pixels(batch), torch.from_numpy(batch.labels))
+        pixels, labels = pixels.to(self.accelerator.device), labels.to(self.accelerator.device)
+        for part, label in zip(pixels.split(self.chunk), labels.split(self.chunk), strict=True):
             with self.accelerator.autocast():
-                out = self.net(pixels)
+                out = self.net(part)
             logit = out.logit[:, 0].float()
-            loss = self._loss(Output(*(value.float() for value in out)), label, pixels).sum() / len(labels)
+            loss = self._loss(Output(*(value.float() for value in out)), label, part).sum() / len(labels)
             self.accelerator.backward(loss)
             total += loss.item()
             truth = torch.sigmoid(torch.where(label > 0.5, logit, -logit))
@@ -181,8 +184,9 @@ class Run:
         self.optimizer.zero_grad()
         self.average.update(self.net, self.position)
 
-    def _pixels(self, batch: Batch) -> Tensor:
-        return to_pixels(batch).to(self.accelerator.device)
+    def _mixed(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([self.config.seed, self.position])  # the same after a resume
+        return mix(pixels, labels, rng) if rng.random() < self.config.mix else (pixels, labels)
 
     def save(self, path: Path) -> None:
         """Writes everything at once, or nothing."""
