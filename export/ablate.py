@@ -25,7 +25,9 @@ from .errors import ExportError
 from .synthesis.batches import Loader, Material
 from .synthesis.material import gather
 from .synthesis.reconstruct import Reconstructions
-from .training.train import TrainConfig, logits, starting_network, train
+from .training.config import TrainConfig
+from .training.train import logits, train
+from .training.weights import starting_network
 
 ROUNDS = 1000
 COLUMNS = {

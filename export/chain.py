@@ -19,8 +19,10 @@ from .data.preprocessing import REPOSITORY
 from .synthesis.batches import Loader, Material
 from .synthesis.material import gather
 from .synthesis.reconstruct import Reconstructions
+from .training.config import TrainConfig
 from .training.prune import PruneConfig, prune_to
-from .training.train import TrainConfig, starting_network, train, trained
+from .training.train import train
+from .training.weights import starting_network, trained
 
 if sys.version_info >= (3, 11):
     import tomllib

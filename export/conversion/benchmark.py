@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from .. import machine
 from ..network import Calibration, FaceNet, ServedGraph, Verdict
-from ..training.train import trained
+from ..training.weights import trained
 from .torch_to_onnx import FACE_SHAPE
 
 CPU_BATCHES = (1, 2, 4, 8)  # configs/embedded-cpu.pbtxt splits what it gets into these

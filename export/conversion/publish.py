@@ -28,7 +28,9 @@ from ..data.preprocessing import REPOSITORY
 from ..data.sources import folder_of
 from ..network import FaceNet
 from ..synthesis.batches import Loader
-from ..training.train import TrainConfig, logits, save_network, trained
+from ..training.config import TrainConfig
+from ..training.train import logits
+from ..training.weights import save_network, trained
 from .calibrate import calibrate
 from .scores import evaluate, of_split
 from .torch_to_onnx import convert

@@ -176,7 +176,7 @@ def main() -> int:
         chosen = [face for face in faces if face.split in arguments.splits]
         net = None
         if arguments.checkpoint:
-            from ..training.train import trained
+            from ..training.weights import trained
 
             net, _ = trained(arguments.checkpoint)
         checks = verify(arguments.folder, Loader(arguments.data, BATCH, 0).plain(chosen), net)

@@ -25,7 +25,9 @@ from ..errors import ManifestError
 from ..network import FaceNet
 from ..synthesis.batches import Loader
 from ..synthesis.material import gather
-from .train import TrainConfig, logits, starting_network, train, trained
+from .config import TrainConfig
+from .train import logits, train
+from .weights import starting_network, trained
 
 REPEATS = 4  # each case is shown so often in an epoch, in other alterations
 

@@ -1,4 +1,4 @@
-"""Two faces of a batch as one, and how fake that one is: keeps a network from learning a small training set by heart."""
+"""Two faces of a batch as one, and how fake it then is: keeps a network from learning a small training set by heart."""
 
 from __future__ import annotations
 

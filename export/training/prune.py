@@ -22,8 +22,10 @@ from ..data.sources import folder_of
 from ..errors import PruneError
 from ..network import FaceNet
 from ..synthesis.batches import Batch, Loader
+from .config import TrainConfig
 from .losses import focal_loss
-from .train import TrainConfig, save_network, to_pixels, trained
+from .train import to_pixels
+from .weights import save_network, trained
 
 REFERENCE = "efficientnet_b0"  # budgets are shares of it, with one logit, at the same side
 

@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,59 +23,16 @@ from torch import Tensor, nn
 
 from ..data.faces import Face, find_faces
 from ..data.sources import folder_of
-from ..network import FaceNet, Output, fit_to
+from ..network import FaceNet, Output
 from ..synthesis.batches import Batch, Loader, Material, Recipe
 from ..synthesis.material import gather
+from .config import TrainConfig
 from .losses import agrees, distillation_loss, focal_loss, mean_output
 from .mixing import mix
+from .weights import starting_network, trained
 
 CHECKPOINT_S = 60  # at most this much work is done twice after a kill
 HARD_BELOW = 0.7  # a sample that gets less than this probability for the truth is hard
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Settings of one run, saved in its checkpoint."""
-
-    backbone: str = "efficientnet_b0"  # any timm model with feature maps; the student is B0
-    pretrained: bool = False  # timm's published weights, where there is internet
-    activation: str = ""  # of the backbone; the pretrained one where empty
-    side_px: int = 176  # 0.62 of the cost of 224 px
-    epochs: int = 5
-    batch_size: int = 32  # in memory at once; halved by itself where CUDA memory ends
-    hard_samples: int = 6  # an update waits for as many: batches grow as the data gets easier,
-    max_accumulation: int = 4  # up to so many in one update
-    learning_rate: float = 6e-4  # of AdamW, for the backbone
-    head_learning_rate: float = 3e-3  # what is not the backbone starts from nothing
-    weight_decay: float = 0.02
-    warmup_share: float = 0.1  # of the run; fresh heads have large first gradients
-    mix: float = 0.0  # of the batches: faces blended with, or cut into, each other
-    focal_gamma: float = 1.0  # 0 is cross-entropy; 2 of the paper is for 1:1000 imbalance
-    distill_share: float = 0.7  # of the loss that the teacher gives, where there is one
-    distill_temperature: float = 2.0
-    map_weight: float = 1.0  # of attention and evidence maps against the verdict in distillation
-    recipe: Recipe = Recipe()  # noqa: RUF009 (frozen)
-    ema_decay: float = 0.99  # averages the last hundred updates
-    seed: int = 20
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2 or self.max_accumulation < 1 or self.side_px % 16:
-            raise ValueError(f"epochs, max_accumulation >= 1, batch_size >= 2, side_px a multiple of 16: got {self}")
-        if not (0 <= self.distill_share <= 1 and 0 <= self.mix <= 1):
-            raise ValueError(f"distill_share and mix are in 0..1, got {self.distill_share} and {self.mix}")
-
-    @classmethod
-    def of(cls, settings: dict[str, Any]) -> TrainConfig:
-        """From a table of TOML or JSON; ValueError names what it does not know."""
-        try:
-            return cls(**{**settings, "recipe": Recipe(**settings.get("recipe", {}))})
-        except TypeError as exc:
-            raise ValueError(f"training settings: {exc}") from exc
-
-    def network(self) -> FaceNet:
-        """A fresh network of this configuration; the same seed gives the same."""
-        torch.manual_seed(self.seed)
-        return FaceNet(self.backbone, self.side_px, self.activation, self.pretrained)
 
 
 class Progress(NamedTuple):
@@ -206,54 +163,6 @@ class Run:
         for name in ("net", "average", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
         self.position, self.chunk = state["position"], state["chunk"]
-
-
-def trained(checkpoint: Path) -> tuple[FaceNet, TrainConfig]:
-    """The averaged network of a checkpoint, pruned or not, and the configuration that it was trained with."""
-    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    config = TrainConfig.of({**state["config"], "pretrained": False})
-    return _network_of(state, config.activation).eval(), config
-
-
-def _network_of(state: dict[str, Any], activation: str) -> FaceNet:
-    """The averaged network of a checkpoint, with its own or another activation: hard-swish is near enough to SiLU."""
-    net = TrainConfig.of({**state["config"], "pretrained": False, "activation": activation}).network()
-    fit_to(net, {name.removeprefix("module."): value for name, value in state["average"].items()})
-    return net
-
-
-def save_network(net: FaceNet, config: TrainConfig, path: Path) -> None:
-    """A network without the state of its training, as `trained` reads it: all of it, or nothing."""
-    draft = path.with_suffix(".draft")
-    torch.save({"average": net.state_dict(), "config": asdict(config)}, draft)
-    draft.replace(path)
-
-
-def starting_network(config: TrainConfig, init: Path | None) -> FaceNet:
-    """A network of this configuration with starting weights.
-
-    Args:
-        init: an earlier run's checkpoint, whose network is taken as it is, pruned or not, but for the activation; or
-            a backbone with timm's tensor names. ValueError where tensors are missing or of other shapes.
-    """
-    if init is None:
-        return config.network()
-    state = torch.load(init, weights_only=True, map_location="cpu")
-    if "average" in state:
-        if state["config"]["activation"] and not config.activation:
-            raise ValueError(f"{init} has {state['config']['activation']}; name it in the settings: activation = ...")
-        net = _network_of(state, config.activation)
-        net.side_px = config.side_px
-        return net.train()
-    net = config.network()
-    tensors = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-    try:
-        missing, _ = net.backbone.load_state_dict(tensors, strict=False)
-    except RuntimeError as exc:
-        raise ValueError(f"{init} holds another backbone: {exc}") from exc
-    if missing:
-        raise ValueError(f"{init} lacks {len(missing)} tensors of {config.backbone}, first {missing[0]}")
-    return net
 
 
 def to_pixels(batch: Batch) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 
 from export.ablate import Ablations, Variant, ablate, markdown, rows
 from export.errors import ExportError
-from export.training.train import TrainConfig
+from export.training.config import TrainConfig
 
 
 def test_runs_share_settings_and_change_their_own():

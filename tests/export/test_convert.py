@@ -31,7 +31,7 @@ from export.data.faces import find_faces
 from export.data.preprocessing import REPOSITORY
 from export.network import Calibration, FaceNet, Verdict, scaled
 from export.synthesis.batches import Batch, Loader
-from export.training.train import TrainConfig
+from export.training.config import TrainConfig
 from serving.errors import VersionError
 from serving.versions import versions, withdrawn
 

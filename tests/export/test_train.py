@@ -13,8 +13,10 @@ from export.data.faces import find_faces
 from export.errors import PruneError
 from export.network import FaceNet, fit_to
 from export.synthesis.batches import Batch
+from export.training.config import TrainConfig
 from export.training.prune import PruneConfig, prune, shares
-from export.training.train import Run, TrainConfig, learning_rate_factor, starting_network, to_pixels, train, trained
+from export.training.train import Run, learning_rate_factor, to_pixels, train
+from export.training.weights import starting_network, trained
 
 CONFIG = TrainConfig(epochs=2, batch_size=2, side_px=64, ema_decay=0.5)
 

@@ -1,0 +1,56 @@
+"""The settings of one training, checked on construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..network import FaceNet
+from ..synthesis.batches import Recipe
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one run, saved in its checkpoint."""
+
+    backbone: str = "efficientnet_b0"  # any timm model with feature maps; the student is B0
+    pretrained: bool = False  # timm's published weights, where there is internet
+    activation: str = ""  # of the backbone; the pretrained one where empty
+    side_px: int = 176  # 0.62 of the cost of 224 px
+    epochs: int = 5
+    batch_size: int = 32  # in memory at once; halved by itself where CUDA memory ends
+    hard_samples: int = 6  # an update waits for as many: batches grow as the data gets easier,
+    max_accumulation: int = 4  # up to so many in one update
+    learning_rate: float = 6e-4  # of AdamW, for the backbone
+    head_learning_rate: float = 3e-3  # what is not the backbone starts from nothing
+    weight_decay: float = 0.02
+    warmup_share: float = 0.1  # of the run; fresh heads have large first gradients
+    mix: float = 0.0  # of the batches: faces blended with, or cut into, each other
+    focal_gamma: float = 1.0  # 0 is cross-entropy; 2 of the paper is for 1:1000 imbalance
+    distill_share: float = 0.7  # of the loss that the teacher gives, where there is one
+    distill_temperature: float = 2.0
+    map_weight: float = 1.0  # of attention and evidence maps against the verdict in distillation
+    recipe: Recipe = Recipe()  # noqa: RUF009 (frozen)
+    ema_decay: float = 0.99  # averages the last hundred updates
+    seed: int = 20
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2 or self.max_accumulation < 1 or self.side_px % 16:
+            raise ValueError(f"epochs, max_accumulation >= 1, batch_size >= 2, side_px a multiple of 16: got {self}")
+        if not (0 <= self.distill_share <= 1 and 0 <= self.mix <= 1):
+            raise ValueError(f"distill_share and mix are in 0..1, got {self.distill_share} and {self.mix}")
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> TrainConfig:
+        """From a table of TOML or JSON; ValueError names what it does not know."""
+        try:
+            return cls(**{**settings, "recipe": Recipe(**settings.get("recipe", {}))})
+        except TypeError as exc:
+            raise ValueError(f"training settings: {exc}") from exc
+
+    def network(self) -> FaceNet:
+        """A fresh network of this configuration; the same seed gives the same."""
+        torch.manual_seed(self.seed)
+        return FaceNet(self.backbone, self.side_px, self.activation, self.pretrained)

@@ -1,0 +1,60 @@
+"""Networks from files and into files: what a training starts from, and what it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..network import FaceNet, fit_to
+from .config import TrainConfig
+
+
+def trained(checkpoint: Path) -> tuple[FaceNet, TrainConfig]:
+    """The averaged network of a checkpoint, pruned or not, and the configuration that it was trained with."""
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    config = TrainConfig.of({**state["config"], "pretrained": False})
+    return _network_of(state, config.activation).eval(), config
+
+
+def _network_of(state: dict[str, Any], activation: str) -> FaceNet:
+    """The averaged network of a checkpoint, with its own or another activation: hard-swish is near enough to SiLU."""
+    net = TrainConfig.of({**state["config"], "pretrained": False, "activation": activation}).network()
+    fit_to(net, {name.removeprefix("module."): value for name, value in state["average"].items()})
+    return net
+
+
+def save_network(net: FaceNet, config: TrainConfig, path: Path) -> None:
+    """A network without the state of its training, as `trained` reads it: all of it, or nothing."""
+    draft = path.with_suffix(".draft")
+    torch.save({"average": net.state_dict(), "config": asdict(config)}, draft)
+    draft.replace(path)
+
+
+def starting_network(config: TrainConfig, init: Path | None) -> FaceNet:
+    """A network of this configuration with starting weights.
+
+    Args:
+        init: an earlier run's checkpoint, whose network is taken as it is, pruned or not, but for the activation; or
+            a backbone with timm's tensor names. ValueError where tensors are missing or of other shapes.
+    """
+    if init is None:
+        return config.network()
+    state = torch.load(init, weights_only=True, map_location="cpu")
+    if "average" in state:
+        if state["config"]["activation"] and not config.activation:
+            raise ValueError(f"{init} has {state['config']['activation']}; name it in the settings: activation = ...")
+        net = _network_of(state, config.activation)
+        net.side_px = config.side_px
+        return net.train()
+    net = config.network()
+    tensors = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    try:
+        missing, _ = net.backbone.load_state_dict(tensors, strict=False)
+    except RuntimeError as exc:
+        raise ValueError(f"{init} holds another backbone: {exc}") from exc
+    if missing:
+        raise ValueError(f"{init} lacks {len(missing)} tensors of {config.backbone}, first {missing[0]}")
+    return net
