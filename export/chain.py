@@ -22,7 +22,7 @@ from .synthesis.reconstruct import Reconstructions
 from .training.config import TrainConfig
 from .training.prune import PruneConfig, prune_to
 from .training.train import train
-from .training.weights import starting_network, trained
+from .training.weights import averaged, save_network, starting_network, trained
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,11 +34,12 @@ CONFIGS = Path(__file__).with_name("configs")
 
 @dataclass(frozen=True)
 class Stage:
-    """One training. Stages are named, later ones build on earlier ones."""
+    """One training, or the mean of earlier ones. Stages are named, later ones build on earlier ones."""
 
     name: str
     init: str = ""  # an earlier stage, a checkpoint, or a backbone's file; empty: timm's weights, or none
     teachers: tuple[str, ...] = ()  # earlier stages or checkpoints
+    average: tuple[str, ...] = ()  # instead of training: the mean of the weights of these stages
     prune: PruneConfig | None = None  # before training
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -70,6 +71,7 @@ class ChainConfig:
                 name=given["name"],
                 init=given.get("init", ""),
                 teachers=tuple(given.get("teachers", ())),
+                average=tuple(given.get("average", ())),
                 prune=PruneConfig(**given["prune"]) if "prune" in given else None,
                 train=TrainConfig.of(given.get("train", {})),
             )
@@ -103,6 +105,9 @@ def _train(stage: Stage, faces: list[Face], folder: Path, out: Path, init: Path 
         earlier = out / name / "checkpoint.pt"
         return earlier if earlier.exists() else Path(name)
 
+    if stage.average:
+        save_network(*averaged([path(name) for name in stage.average]), out / stage.name / "checkpoint.pt")
+        return out / stage.name / "checkpoint.pt"
     start = path(stage.init) if stage.init else init
     if stage.prune:
         pruned = out / stage.name / "pruned.pt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,25 @@ def _network_of(state: dict[str, Any], activation: str) -> FaceNet:
     net = TrainConfig.of({**state["config"], "pretrained": False, "activation": activation}).network()
     fit_to(net, {name.removeprefix("module."): value for name, value in state["average"].items()})
     return net
+
+
+def averaged(checkpoints: Sequence[Path]) -> tuple[FaceNet, TrainConfig]:
+    """One network whose tensors are the means of several, which came from one another (Wortsman et al., ICML 2022).
+
+    The configuration is the last one's. ValueError where their shapes differ.
+    """
+    loaded = [trained(path) for path in checkpoints]
+    states = [net.state_dict() for net, _ in loaded]
+    net, config = loaded[-1]
+    for name, value in net.state_dict().items():
+        values = [state[name] for state in states]
+        if any(other.shape != value.shape for other in values):
+            raise ValueError(
+                f"{name} has other shapes in {', '.join(map(str, checkpoints))}: average one network's runs"
+            )
+        if value.is_floating_point():
+            value.copy_(torch.stack(values).mean(0))
+    return net, config
 
 
 def save_network(net: FaceNet, config: TrainConfig, path: Path) -> None:

@@ -38,7 +38,7 @@ def running(peer: Peer, onnx: Path, network: Path, picture: bytes) -> Iterator[R
         raise PeersError(f"{peer.python.parents[1].name} is missing; make it with: make perf-peers")
     port, log = free_port(), CACHE / "logs" / "peer.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    own = {"PEER_ONNX": onnx, "PEER_NETWORK": network, "PEER_THREADS": peer.threads, "PEER_WORKERS": peer.workers}
+    own = {"PEER_ONNX": onnx, "PEER_RUNTIME": newest(REPOSITORY / "classifier"), "PEER_NETWORK": network, "PEER_THREADS": peer.threads, "PEER_WORKERS": peer.workers}
     arguments = [part.format(port=port, workers=peer.workers) for part in peer.command]
     with log.open("wb") as stream:
         process = subprocess.Popen(

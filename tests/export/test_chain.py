@@ -37,6 +37,7 @@ def test_the_chain_ends_with_a_new_version_and_runs_once(data, repository, tmp_p
         "== teacher",
         "== student",
         "== pruned",
+        "== mean",
     ]
     former, folder = (repository / "classifier" / str(n) for n in versions(repository / "classifier"))
     manifest = json.loads((folder / "manifest.json").read_text())

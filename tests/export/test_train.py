@@ -16,7 +16,7 @@ from export.synthesis.batches import Batch
 from export.training.config import TrainConfig
 from export.training.prune import PruneConfig, prune, shares
 from export.training.train import Run, learning_rate_factor, to_pixels, train
-from export.training.weights import starting_network, trained
+from export.training.weights import averaged, save_network, starting_network, trained
 
 CONFIG = TrainConfig(epochs=2, batch_size=2, side_px=64, ema_decay=0.5)
 
@@ -167,3 +167,19 @@ def test_pruning_keeps_the_budget_and_the_tensors_say_what_is_left():
     torch.testing.assert_close(again.eval()(pixels).logit, small.eval()(pixels).logit)
     with pytest.raises(PruneError, match="left of B0"):
         prune(FaceNet(side_px=64), random_batches(1), replace(config, multiply_adds=0.01, steps=1))
+
+
+def test_averaged_weights_are_the_mean_and_other_shapes_are_refused(tmp_path):
+    torch.manual_seed(0)
+    nets = [FaceNet("mobilenetv3_small_050", 64) for _ in range(2)]
+    config = TrainConfig(backbone="mobilenetv3_small_050", side_px=64)
+    for i, net in enumerate(nets):
+        save_network(net, config, tmp_path / f"{i}.pt")
+    mean, _ = averaged([tmp_path / "0.pt", tmp_path / "1.pt"])
+    for name, value in mean.named_parameters():
+        first, second = (net.get_parameter(name) for net in nets)
+        torch.testing.assert_close(value, (first + second) / 2)
+    other = TrainConfig(backbone="mobilenetv3_small_075", side_px=64)
+    save_network(other.network(), other, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="other shapes"):
+        averaged([tmp_path / "0.pt", tmp_path / "other.pt"])

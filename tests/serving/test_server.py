@@ -81,7 +81,7 @@ def test_a_port_in_use_is_named_with_its_option(new_options, option):
 
 def test_a_missing_model_file_is_named_with_the_remedy(new_options, tmp_path):
     (tmp_path / "classifier").mkdir()
-    with pytest.raises(SetupError, match=r"classifier/1/model\.onnx is missing"):
+    with pytest.raises(SetupError, match=r"classifier/\d+/model\.onnx is missing"):
         Server(new_options(model_repository=tmp_path)).start()
 
 

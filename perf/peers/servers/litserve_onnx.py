@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import Body
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "model_repository" / "classifier" / "1"))
+sys.path.insert(0, os.environ["PEER_RUNTIME"])
 
 from runtimes import openvino
 
