@@ -163,7 +163,7 @@ def verify(folder: Path, batches: Iterable[Batch], net: FaceNet | None = None) -
 def main() -> int:
     """Command line entry: 0 everything agrees, 1 the gate is shut, 2 usage."""
     parser = argparse.ArgumentParser(prog="python -m export.conversion.verify", description=__doc__)
-    parser.add_argument("folder", type=Path, help="of the version, for example model_repository/classifier/1")
+    parser.add_argument("folder", type=Path, help="of the version, for example model_repository/classifier/3")
     parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/first"), help="has the faces found (default %(default)s)"

@@ -16,6 +16,7 @@ from pathlib import Path
 from serving.installation import CACHE, ROOT
 from serving.options import free_port
 from serving.processes import die_with_parent, kill_group
+from serving.versions import REPOSITORY, newest
 
 from .settings import Peer, PeersError
 
@@ -38,7 +39,13 @@ def running(peer: Peer, onnx: Path, network: Path, picture: bytes) -> Iterator[R
         raise PeersError(f"{peer.python.parents[1].name} is missing; make it with: make perf-peers")
     port, log = free_port(), CACHE / "logs" / "peer.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    own = {"PEER_ONNX": onnx, "PEER_RUNTIME": newest(REPOSITORY / "classifier"), "PEER_NETWORK": network, "PEER_THREADS": peer.threads, "PEER_WORKERS": peer.workers}
+    own = {
+        "PEER_ONNX": onnx,
+        "PEER_NETWORK": network,
+        "PEER_RUNTIME": newest(REPOSITORY / "classifier"),  # the folder with runtimes.py
+        "PEER_THREADS": peer.threads,
+        "PEER_WORKERS": peer.workers,
+    }
     arguments = [part.format(port=port, workers=peer.workers) for part in peer.command]
     with log.open("wb") as stream:
         process = subprocess.Popen(
