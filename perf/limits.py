@@ -105,7 +105,7 @@ def work(kind: str, batch: int, seconds: float) -> float:
 
 def preprocess(batch: int) -> Callable[[], list[np.ndarray]]:
     """The DALI pipeline on a batch of the face."""
-    _import_from("preprocess")
+    sys.path.insert(0, str(Options.model_repository / "preprocess" / "1"))  # the same code that the server runs
     import dali
     from dali_host import DaliHost
 
@@ -130,15 +130,11 @@ def composed(batch: int) -> Callable[[], object]:
 
 
 def _graph(batch: int) -> Callable[..., object]:
-    _import_from("classifier")
+    served = newest(Options.model_repository / "classifier")
+    sys.path.insert(0, str(served))
     from runtimes import openvino
 
-    return openvino(newest(Options.model_repository / "classifier") / "model.onnx", 1, batch)
-
-
-def _import_from(model: str) -> None:
-    """The model repository's own modules: the same code that the server runs."""
-    sys.path.insert(0, str(Options.model_repository / model / "1"))
+    return openvino(served / "model.onnx", 1, batch)
 
 
 def main() -> int:

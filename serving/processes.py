@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +49,13 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def kill_group(group: int) -> None:
-    """SIGKILL for a whole process group, quietly where it is gone already."""
+def kill_group(group: int, timeout_s: float = 5.0) -> None:
+    """SIGKILL for a whole process group, quietly where it is gone already; returns when its stubs have ended."""
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
+    deadline = time.monotonic() + timeout_s
+    while any(stub.state != "Z" for stub in stubs(group)) and time.monotonic() < deadline:
+        time.sleep(0.01)  # large ones take a moment to give their memory back
 
 
 def die_with_parent() -> None:

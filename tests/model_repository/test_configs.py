@@ -103,6 +103,17 @@ def test_queues_are_bounded_at_the_entry_models_and_where_faces_wait_on_a_cpu(co
             assert config["instance_group"][0]["count"] >= 2, f"{name}: one instance stalls behind a queue policy"
 
 
+def test_decoding_and_judging_take_turns_on_the_cores_where_they_share_them(configs):
+    """Without turns preprocess decodes under overload what the classifier then refuses."""
+    on_cores = configs["classifier"]["instance_group"][0]["kind"] == "KIND_CPU"
+    for name, config in configs.items():
+        resources = [
+            r for g in config.get("instance_group", []) for r in g.get("rate_limiter", {}).get("resources", [])
+        ]
+        wanted = [{"name": "core", "count": 1}] if on_cores and name in ("preprocess", "classifier") else []
+        assert resources == wanted, name
+
+
 def test_warm_up_data_has_the_stated_size(configs):
     for name, config in configs.items():
         for sample in config.get("model_warmup", []):
