@@ -76,7 +76,12 @@ def test_cases_are_learned_and_the_old_figures_are_told(data, repository, tmp_pa
 def test_configurations_are_read(name):
     config = ChainConfig.read(CONFIGS / f"{name}.toml")
     assert min(stage.prune.multiply_adds for stage in config.stages if stage.prune) <= 0.6
-    assert all(stage.train.side_px == config.stages[0].train.side_px for stage in config.stages)
+    side_px = {stage.name: stage.train.side_px for stage in config.stages}
+    for stage in config.stages:
+        assert {side_px[name] for name in stage.teachers} <= {stage.train.side_px}, (
+            "a student sees as its teacher"
+        )
+        assert len({side_px[name] for name in stage.average}) <= 1, "a mean is of networks of one side"
 
 
 @pytest.mark.parametrize(
