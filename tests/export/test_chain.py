@@ -78,9 +78,7 @@ def test_configurations_are_read(name):
     assert min(stage.prune.multiply_adds for stage in config.stages if stage.prune) <= 0.6
     side_px = {stage.name: stage.train.side_px for stage in config.stages}
     for stage in config.stages:
-        assert {side_px[name] for name in stage.teachers} <= {stage.train.side_px}, (
-            "a student sees as its teacher"
-        )
+        assert {side_px[name] for name in stage.teachers} <= {stage.train.side_px}, "a student sees as its teacher"
         assert len({side_px[name] for name in stage.average}) <= 1, "a mean is of networks of one side"
 
 
