@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log
 from pathlib import Path
 from statistics import median
@@ -24,6 +24,7 @@ else:
 
 TABLE = Path(__file__).with_name("tune.toml")
 SERVER = "server"
+BULK_IN_FLIGHT = 400  # more than the queue takes
 HIGHER_IS_BETTER = {"per_second": True, "p50_ms": False, "p95_ms": False}
 
 Candidate = Mapping[str, int]  # setting's key: value
@@ -60,6 +61,8 @@ class Setting:
             return int(config.max_batch_size)
         if self.name == "queue_delay_us":
             return int(config.dynamic_batching.max_queue_delay_microseconds)
+        if self.name == "preferred_batch_size":
+            return int(next(iter(config.dynamic_batching.preferred_batch_size), 0))
         if self.name not in config.parameters:
             raise SpaceError(f"setting {self.key}: {config.name or self.model} has no such parameter")
         return int(config.parameters[self.name].string_value)
@@ -73,6 +76,8 @@ class Setting:
             _warm_up_within(config)
         elif self.name == "queue_delay_us":
             config.dynamic_batching.max_queue_delay_microseconds = value
+        elif self.name == "preferred_batch_size":
+            config.dynamic_batching.preferred_batch_size[:] = [value] if value else []
         else:
             config.parameters[self.name].string_value = str(value)
 
@@ -85,10 +90,11 @@ def _warm_up_within(config: ModelConfig) -> None:
 
 @dataclass(frozen=True)
 class Trial:
-    """A load of every candidate, and the figure that counts."""
+    """A load of every candidate, the figure that counts, and the loads that run meanwhile."""
 
     load: Load
     figure: str
+    beside: tuple[Load, ...] = ()
 
     def __post_init__(self) -> None:
         if self.figure not in HIGHER_IS_BETTER:
@@ -129,8 +135,12 @@ def space(text: str) -> Space:
 
 
 def _trial(row: dict[str, Any]) -> Trial:
-    figure = row.pop("figure")
-    return Trial(Load(loop="closed", **row), figure)
+    figure, bulk_rate = row.pop("figure"), row.pop("bulk_rate", 0.0)
+    load = Load(loop="open" if "rate" in row else "closed", **row)
+    if not bulk_rate:
+        return Trial(load, figure)
+    bulk = replace(load, name="bulk", priority="bulk", rate=bulk_rate, in_flight=BULK_IN_FLIGHT)
+    return Trial(load, figure, (bulk,))
 
 
 def _tuples(row: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from .tune_page import differs, page
 
 ASKS = ("face", "image")
 ENSEMBLE = "deepfake_face"
+SERVING_OPTIONS = ("turns",)  # of `serving.options.Options`; other settings of the server are tritonserver's arguments
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Bench:
 
     def server(self, candidate: Candidate) -> Server:
         """A server with these settings, not started; they are read when it starts."""
-        arguments, profile = [], self.space.profile
+        arguments, own, profile = [], {}, self.space.profile
         ensemble = read_config(REPOSITORY, ENSEMBLE, profile)
         for model in {s.model for s in self.space.settings if s.model != SERVER}:
             config = read_config(REPOSITORY, model, profile)
@@ -59,7 +60,9 @@ class Bench:
                 ensemble.max_batch_size = min(ensemble.max_batch_size, config.max_batch_size)
         write_config(self.copy, ENSEMBLE, profile, ensemble)  # no larger than its models' batches
         for setting in self._of(SERVER):
-            if candidate[setting.key] != setting.present:
+            if setting.name in SERVING_OPTIONS:
+                own[setting.name] = candidate[setting.key]
+            elif candidate[setting.key] != setting.present:
                 arguments.append(f"--{setting.name}={candidate[setting.key]}")
         (CACHE / "logs").mkdir(parents=True, exist_ok=True)
         return Server(
@@ -68,6 +71,7 @@ class Bench:
                 model_repository=self.copy,
                 log=CACHE / "logs" / f"tune-{len(self.comparisons)}.log",
                 extra_arguments=tuple(arguments),
+                **own,
                 grpc_port=0,
                 http_port=0,
                 metrics_port=0,
@@ -103,7 +107,8 @@ class Bench:
         return taken[id(old)], taken[id(new)]
 
     def _figure(self, trial: Trial, server: Server) -> float:
-        outcome = run([trial.load], Target("grpc", (server.url,)), self.space.warm_up_s).outcomes[trial.load.name]
+        measured = run([trial.load, *trial.beside], Target("grpc", (server.url,)), self.space.warm_up_s)
+        outcome = measured.outcomes[trial.load.name]
         found = summary(outcome)
         if found.failed or not found.requests:
             raise LoadError(f"{trial.load.name}: {found.failed} of {found.requests} failed: {found.errors}")

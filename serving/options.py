@@ -33,6 +33,8 @@ class Options:
         log: file for the server's own log; None leaves it on stderr.
         ready_timeout_s: from the start until the first answered canary.
         stop_timeout_s: what requests in flight get on a stop before the process group is killed.
+        turns: executions of `preprocess` and `classifier` at a time in the profile `embedded-cpu`; 0 for
+            one more than the cores, so that none is idle while a result is handed on.
         canary_interval_s, canary_timeout_s: the watchdog's rhythm, and how long one canary may take.
         extra_arguments: passed on to `tritonserver`, for example TLS files.
     """
@@ -50,6 +52,7 @@ class Options:
     log: Path | None = None
     ready_timeout_s: float = 300.0
     stop_timeout_s: int = 10
+    turns: int = 0
     canary_interval_s: float = 5.0
     canary_timeout_s: float = 5.0
     extra_arguments: tuple[str, ...] = field(default=())
@@ -57,6 +60,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
             raise SetupError(f"no profile {self.profile!r}; choose one of {', '.join(PROFILES)}")
+        if self.turns < 0:
+            raise SetupError(f"--turns is 0 or more, got {self.turns}")
         if (self.tls_cert is None) != (self.tls_key is None) or (self.tls_client_ca and not self.tls_cert):
             raise SetupError("--tls-cert and --tls-key belong together, --tls-client-ca needs both")
         for file in filter(None, (self.tls_cert, self.tls_key, self.tls_client_ca)):

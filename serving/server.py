@@ -174,7 +174,8 @@ class Server:
         given = [f"--{name}={value}" for name, value in (arguments | _tls(o)).items()]
         given += [f"--backend-config=python,{name}={value}" for name, value in python.items()]
         if o.profile == "embedded-cpu":  # decoding and judging share the cores; the configurations say why
-            given += ["--rate-limit=execution_count", f"--rate-limit-resource=core:{len(os.sched_getaffinity(0))}"]
+            turns = o.turns or len(os.sched_getaffinity(0)) + 1
+            given += ["--rate-limit=execution_count", f"--rate-limit-resource=turn:{turns}"]
         if o.profile.startswith("embedded"):  # the files say all, and asking costs each Python model one more process
             given.append("--disable-auto-complete-config")
         return [str(installation.binary), *given, *loads, *o.extra_arguments]
