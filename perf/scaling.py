@@ -11,16 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
 
 from export import machine
 from serving.installation import CACHE, ROOT
@@ -30,10 +25,11 @@ from serving.server import Server
 from .figures import summary
 from .load import Load, Target, run
 from .nvml import Nvml
+from .repository import read_config, repository_copy, write_config
 from .resources import Sampler, cores
 
 RESULTS = ROOT / "perf" / "results"
-PROFILE = "embedded-cpu"
+PROFILE, CLASSIFIER = "embedded-cpu", "classifier"
 
 
 @dataclass(frozen=True)
@@ -102,20 +98,16 @@ def on_cores(count: int) -> Iterator[None]:
 @contextmanager
 def repository_with(instances: int) -> Iterator[Path]:
     """The model repository with so many instances of the classifier, in a folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="facewarden-scaling-") as folder:
-        copy = Path(folder) / "model_repository"
-        shutil.copytree(Options.model_repository, copy)
-        path = copy / "classifier" / "configs" / f"{PROFILE}.pbtxt"
-        config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+    with repository_copy() as copy:
+        config = read_config(copy, CLASSIFIER, PROFILE)
         config.instance_group[0].count = instances
-        path.write_text(text_format.MessageToString(config))
+        write_config(copy, CLASSIFIER, PROFILE, config)
         yield copy
 
 
 def configured_instances() -> int:
     """Instances of the classifier as the repository has them."""
-    path = Options.model_repository / "classifier" / "configs" / f"{PROFILE}.pbtxt"
-    return int(text_format.Parse(path.read_text(), model_config_pb2.ModelConfig()).instance_group[0].count)
+    return int(read_config(Options.model_repository, CLASSIFIER, PROFILE).instance_group[0].count)
 
 
 def options(repository: Path, number: int) -> Options:
