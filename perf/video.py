@@ -33,7 +33,7 @@ from . import video_clips
 
 RESULTS = ROOT / "perf" / "results"
 Found = dict[str, Any]
-CLIPS = 5  # of each compression; a swap takes as many frames at any speed of the machine
+CLIPS = 10  # of each compression; a swap takes as many frames at any speed of the machine
 PATIENT = "--backend-config=python,stub-timeout-seconds=300"  # a busy machine needs more than the 30 s of Triton
 
 
