@@ -110,7 +110,7 @@ def test_decoding_and_judging_take_turns_on_the_cores_where_they_share_them(conf
         resources = [
             r for g in config.get("instance_group", []) for r in g.get("rate_limiter", {}).get("resources", [])
         ]
-        wanted = [{"name": "core", "count": 1}] if on_cores and name in ("preprocess", "classifier") else []
+        wanted = [{"name": "turn", "count": 1}] if on_cores and name in ("preprocess", "classifier") else []
         assert resources == wanted, name
 
 

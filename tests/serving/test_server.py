@@ -55,6 +55,11 @@ def test_python_models_run_in_stubs_of_this_environment(server):
     }
 
 
+def test_a_server_on_a_cpu_has_a_turn_more_than_cores(server):
+    command = Path(f"/proc/{server.pid}/cmdline").read_text().split("\0")
+    assert f"--rate-limit-resource=turn:{len(os.sched_getaffinity(0)) + 1}" in command
+
+
 def test_two_servers_run_side_by_side_and_a_stop_leaves_nothing(server, new_options, portrait_jpeg):
     with Server(new_options()) as second:
         group = second.pid
