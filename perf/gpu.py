@@ -20,7 +20,7 @@ from typing import IO
 from serving.errors import ServingError
 from serving.installation import CACHE, ROOT
 from serving.options import Options
-from serving.processes import die_with_parent
+from serving.processes import dying_with_parent
 from serving.server import Server
 
 from . import budgets, pages
@@ -63,7 +63,7 @@ def alone(kind: str, batch: int, table: Settings) -> Alone:
     command = [sys.executable, "-m", "perf.gpu_worker", kind, str(batch)]
     command += ["--threads", str(table.decoder_threads), "--seconds", str(table.seconds)]
     with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent
+        dying_with_parent(command), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as worker:
         assert worker.stdin is not None and worker.stdout is not None
         try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +61,22 @@ def kill_group(group: int, timeout_s: float = 5.0) -> None:
 
 
 def die_with_parent() -> None:
-    """Run in a child before exec: SIGTERM reaches it when its parent dies, however that happens (prctl(2))."""
+    """Run in a child: SIGTERM reaches it when its parent dies, however that happens, after an exec too (prctl(2))."""
     import ctypes
 
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def dying_with_parent(command: Sequence[str]) -> list[str]:
+    """The command, by way of a Python that calls `die_with_parent` and becomes it; its first word is a path.
+
+    Not as `preexec_fn`: with that, subprocess forks, and a fork waits for ever where a gRPC client is at work in the
+    parent. Without, it takes vfork, which runs no handlers.
+    """
+    return [sys.executable, "-I", __file__, *command]
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    os.execv(sys.argv[1], sys.argv[1:])

@@ -18,7 +18,7 @@ from .canary import CanaryError, probe
 from .errors import ServerError, SetupError
 from .installation import Installation, find_tritonserver
 from .options import Options
-from .processes import Stub, die_with_parent, kill, kill_group, stubs
+from .processes import Stub, dying_with_parent, kill, kill_group, stubs
 from .versions import newest
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -80,13 +80,12 @@ class Server:
         installation = find_tritonserver()
         log = open(self.options.log, "wb") if self.options.log else None  # noqa: SIM115 - closed below, after the fork
         self._process = subprocess.Popen(
-            self._command(installation),
+            dying_with_parent(self._command(installation)),
             env=_environment(installation),
             stdin=subprocess.DEVNULL,
             stdout=log or sys.stderr,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with_parent,
         )
         if log:
             log.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from serving.installation import CACHE, ROOT
 from serving.options import free_port
-from serving.processes import die_with_parent, kill_group
+from serving.processes import dying_with_parent, kill_group
 from serving.versions import REPOSITORY, newest
 
 from .settings import Peer, PeersError
@@ -49,14 +49,13 @@ def running(peer: Peer, onnx: Path, network: Path, picture: bytes) -> Iterator[R
     arguments = [part.format(port=port, workers=peer.workers) for part in peer.command]
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [str(peer.python), *arguments],
+            dying_with_parent([str(peer.python), *arguments]),
             cwd=ROOT,
             env=os.environ | {name: str(value) for name, value in own.items()},
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with_parent,
         )
     try:
         found = Running(f"http://127.0.0.1:{port}/predict", process.pid)
