@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -175,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
         "peers",
         page,
         about,
-        onnx=str(arguments.onnx),
+        onnx=os.path.relpath(arguments.onnx, ROOT),
         rows=compare.figures(rows),
         off_by=off,
         measurements=[asdict(m) for m in measured],

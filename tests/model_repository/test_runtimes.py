@@ -55,3 +55,4 @@ def test_every_size_of_a_batch_gives_the_same_answers() -> None:
     whole, alone = graph([faces[:1], faces[1:]]), graph([faces[2:]])
     assert len(whole["LOGIT"]) == 3
     np.testing.assert_allclose(whole["LOGIT"][2:], alone["LOGIT"], atol=1e-4)
+    np.testing.assert_allclose(whole["LOGIT"][1:], graph([faces[1:]])["LOGIT"], atol=1e-4)
