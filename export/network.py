@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -21,7 +21,7 @@ LAPLACIAN = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 
 
 class Output(NamedTuple):
-    """What FaceNet says of a batch; h = w = side_px / 16."""
+    """What a network says of a batch; h = w = side_px / 16."""
 
     logit: Tensor  # (B, 1) uncalibrated
     evidence: Tensor  # (B, 1, h, w) the logit of every place
@@ -29,28 +29,18 @@ class Output(NamedTuple):
     gates: Tensor  # (B, 3) weights of the shallow, the middle and the deep tap; they sum to 1
 
 
-class FaceNet(nn.Module):
-    """A timm backbone, EfficientNet-B0 where it is the student, with taps at three depths, pooled by attention.
-
-    Texture and edges (stride 8), parts (16) and the whole face (32) are brought to one grid and one width; gates that
-    look at all three weigh them. Every place then has evidence, a logit of its own, and attention; the image's logit
-    is the mean of the evidence under the attention (gated pooling, Ilse et al., ICML 2018).
+class TimmNet(nn.Module):
+    """A timm model without its head, and the pixels' way into it.
 
     Args:
-        backbone: name of a timm model that gives feature maps; a teacher may be any.
+        backbone: name of a timm model that gives feature maps.
         side_px: the faces are scaled to this side first; 176 costs 0.62 of 224.
         activation: of the backbone, a name that timm knows: silu as pretrained, or hard_swish, relu6.
         pretrained: fetch the backbone's published weights (needs internet).
-        dropout: of whole channels before the pooling, in training only.
     """
 
     def __init__(
-        self,
-        backbone: str = "efficientnet_b0",
-        side_px: int = 176,
-        activation: str = "",
-        pretrained: bool = False,
-        dropout: float = 0.2,
+        self, backbone: str = "efficientnet_b0", side_px: int = 176, activation: str = "", pretrained: bool = False
     ) -> None:
         super().__init__()
         self.side_px = side_px
@@ -59,24 +49,44 @@ class FaceNet(nn.Module):
         for module in self.backbone.modules():
             if hasattr(module, "inplace"):
                 module.inplace = False  # autograd would copy what is overwritten: a tenth of a training step
-        self.lateral = nn.ModuleList(_lateral(channels) for channels in self.backbone.feature_info.channels())
-        self.gate = nn.Linear(len(TAPS) * WIDTH, len(TAPS))
-        self.dropout = nn.Dropout2d(dropout)
-        self.evidence = nn.Conv2d(WIDTH, 1, 1)
-        self.attention = nn.Conv2d(WIDTH, 1, 1)
+        self.channels = self.backbone.feature_info.channels()
         published = timm.get_pretrained_cfg(backbone)
         for name in ("mean", "std"):
             value = getattr(published, name) if published else {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}[name]
             self.register_buffer(name, 255 * torch.tensor(value).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, pixels: Tensor) -> Output:
-        """Pixels (B, 3, H, W) float 0..255."""
+    def features(self, pixels: Tensor) -> list[Tensor]:
+        """Pixels (B, 3, H, W) float 0..255 to the maps of the shallow, the middle and the deep tap, FP32."""
         if pixels.shape[-1] != self.side_px:
             pixels = scaled(pixels, self.side_px)
         precision = next(self.backbone.parameters()).dtype  # may be half in the graph for TensorRT
-        shallow, middle, deep = self.backbone(((pixels - self.mean) / self.std).to(precision))
+        return [tap.float() for tap in self.backbone(((pixels - self.mean) / self.std).to(precision))]
+
+
+class FaceNet(TimmNet):
+    """EfficientNet-B0, where it is the student, with taps at three depths, pooled by attention; a teacher may be any.
+
+    Texture and edges (stride 8), parts (16) and the whole face (32) are brought to one grid and one width; gates that
+    look at all three weigh them. Every place then has evidence, a logit of its own, and attention; the image's logit
+    is the mean of the evidence under the attention (gated pooling, Ilse et al., ICML 2018).
+
+    Args:
+        dropout: of whole channels before the pooling, in training only.
+    """
+
+    def __init__(self, *args: Any, dropout: float = 0.2, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.lateral = nn.ModuleList(_lateral(channels) for channels in self.channels)
+        self.gate = nn.Linear(len(TAPS) * WIDTH, len(TAPS))
+        self.dropout = nn.Dropout2d(dropout)
+        self.evidence = nn.Conv2d(WIDTH, 1, 1)
+        self.attention = nn.Conv2d(WIDTH, 1, 1)
+
+    def forward(self, pixels: Tensor) -> Output:
+        """Pixels (B, 3, H, W) float 0..255."""
+        shallow, middle, deep = self.features(pixels)
         grid = middle.shape[-2:]
-        maps = [F.adaptive_avg_pool2d(shallow.float(), grid), middle.float(), F.interpolate(deep.float(), grid)]
+        maps = [F.adaptive_avg_pool2d(shallow, grid), middle, F.interpolate(deep, grid)]
         maps = [lateral(m) for lateral, m in zip(self.lateral, maps, strict=True)]  # each (B, WIDTH, h, w)
         gates = torch.softmax(self.gate(torch.cat([m.mean((2, 3)) for m in maps], 1)), 1)  # (B, 3)
         fused = sum(gates[:, i, None, None, None] * m for i, m in enumerate(maps))
@@ -84,6 +94,29 @@ class FaceNet(nn.Module):
         evidence, attention = self.evidence(fused), torch.sigmoid(self.attention(fused))
         logit = (attention * evidence).sum((2, 3)) / attention.sum((2, 3)).clamp_min(1e-3)
         return Output(logit, evidence, attention, gates)
+
+
+class PlainNet(TimmNet):
+    """What a plain fine-tune is, to compare with: the mean of the deepest map and a linear layer.
+
+    The layer is applied at every place before the mean, which gives the same logit and evidence besides (Zhou et al.,
+    CVPR 2016). Attention is 1 everywhere, and the gates open the deep tap alone.
+
+    Args:
+        dropout: of whole channels before the layer, in training only.
+    """
+
+    def __init__(self, *args: Any, dropout: float = 0.2, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.dropout = nn.Dropout2d(dropout)
+        self.evidence = nn.Conv2d(self.channels[-1], 1, 1)
+
+    def forward(self, pixels: Tensor) -> Output:
+        """Pixels (B, 3, H, W) float 0..255; h = w = side_px / 32 here."""
+        evidence = self.evidence(self.dropout(self.features(pixels)[-1]))
+        logit = evidence.mean((2, 3))
+        gates = torch.tensor([[0.0, 0.0, 1.0]]).to(logit).expand(logit.shape[0], -1)
+        return Output(logit, evidence, torch.ones_like(evidence), gates)
 
 
 def scaled(pixels: Tensor, side_px: int) -> Tensor:
@@ -176,7 +209,7 @@ class ServedGraph(nn.Module):
     QUALITY is of the same 224 px crop: variance of the Laplacian, mean luma 0..1.
     """
 
-    def __init__(self, net: FaceNet, calibration: Calibration) -> None:
+    def __init__(self, net: TimmNet, calibration: Calibration) -> None:
         super().__init__()
         self.net, self.temperature, self.bias = net, calibration.temperature, calibration.bias
         self.register_buffer("version", torch.tensor([[calibration.version]], dtype=torch.int32))

@@ -29,7 +29,6 @@ from .nvml import Nvml
 from .pictures import face, jpeg, photo, scene
 from .resources import Sampler
 
-KEY = "/facewarden_perf"
 PICTURES: dict[str, tuple[str, Callable[[], bytes]]] = {  # name: model, picture
     "256 px face": ("deepfake_face", face),
     "640x480 photo": ("deepfake_image", photo),
@@ -52,10 +51,14 @@ class Way:
 
 @contextmanager
 def region(client: InferenceServerClient, name: str, size: int, headers: dict[str, str]) -> Iterator[object]:
-    """A shared memory region that the server has mapped; it forgets it when it ends, which is soon."""
-    handle = shm.create_shared_memory_region(name, KEY, size)
+    """A shared memory region that the server has mapped; it forgets it when it ends, which is soon.
+
+    Its key is its own: under a known key the server keeps the region that it mapped before, with the size of that one.
+    """
+    key = f"/facewarden_perf_{size}"
+    handle = shm.create_shared_memory_region(name, key, size)
     try:
-        client.register_system_shared_memory(name, KEY, size, headers=headers)
+        client.register_system_shared_memory(name, key, size, headers=headers)
         yield handle
     finally:
         shm.destroy_shared_memory_region(handle)

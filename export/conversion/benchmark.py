@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from .. import machine
-from ..network import Calibration, FaceNet, ServedGraph, Verdict
+from ..network import Calibration, ServedGraph, TimmNet, Verdict
 from ..training.weights import trained
 from .torch_to_onnx import FACE_SHAPE
 
@@ -36,7 +36,7 @@ Step = Callable[[], object]  # one batch, finished when it returns
 Runtime = Callable[[int], Step]  # batch size -> step
 
 
-def cost(net: FaceNet) -> dict[str, float]:
+def cost(net: TimmNet) -> dict[str, float]:
     """Parameters, and multiply-adds for one face; convolutions and matrix products, as in the literature."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         net(torch.zeros(1, 3, *FACE_SHAPE[:2]))
@@ -83,7 +83,7 @@ def cpu_runtimes(folder: Path) -> dict[str, Runtime]:
     return {"ONNX Runtime": onnxruntime, "OpenVINO": openvino}
 
 
-def gpu_runtimes(net: FaceNet, folder: Path) -> dict[str, Runtime]:
+def gpu_runtimes(net: TimmNet, folder: Path) -> dict[str, Runtime]:
     """Runtimes of the first GPU; each step waits until the GPU is done."""
     plain = ServedGraph(net, CONSTANTS).eval().cuda()
     fast = ServedGraph(net, CONSTANTS).eval().cuda().to(memory_format=torch.channels_last)

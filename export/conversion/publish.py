@@ -26,7 +26,7 @@ from .. import machine
 from ..data.faces import Face, find_faces
 from ..data.preprocessing import REPOSITORY
 from ..data.sources import folder_of
-from ..network import FaceNet
+from ..network import TimmNet
 from ..synthesis.batches import Loader
 from ..training.config import TrainConfig
 from ..training.train import logits
@@ -40,7 +40,7 @@ FILES = ("model.onnx", "model.fp16.onnx", "network.pt")
 
 
 def publish(
-    net: FaceNet,
+    net: TimmNet,
     config: TrainConfig,
     data: Path,
     faces: list[Face],

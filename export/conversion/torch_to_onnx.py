@@ -17,13 +17,13 @@ import onnx
 import torch
 
 from ..errors import ConversionError
-from ..network import Calibration, FaceNet, ServedGraph, Verdict
+from ..network import Calibration, ServedGraph, TimmNet, Verdict
 
 OPSET = 18
 FACE_SHAPE = (224, 224, 3)  # height, width, RGB; uint8
 
 
-def convert(net: FaceNet, calibration: Calibration, path: Path, half: bool = False) -> None:
+def convert(net: TimmNet, calibration: Calibration, path: Path, half: bool = False) -> None:
     """Writes the served graph to `path`, its backbone in FP16 with `half`; raises ConversionError."""
     graph = ServedGraph(copy.deepcopy(net).cpu(), calibration).eval()
     if half:
@@ -42,10 +42,20 @@ def convert(net: FaceNet, calibration: Calibration, path: Path, half: bool = Fal
             output_names=list(Verdict._fields),
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
+        strip_traces(draft)
         check_graph(draft)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def strip_traces(path: Path) -> None:
+    """Takes out what the exporter notes at every node: the files and lines of code that it came from."""
+    model = onnx.load(path)
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(model, path)
 
 
 class ToHalf(torch.nn.Module):

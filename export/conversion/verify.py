@@ -25,7 +25,7 @@ from serving.versions import check_files
 from .. import metrics
 from ..data.faces import ManifestError, find_faces
 from ..errors import GateError
-from ..network import Calibration, FaceNet, ServedGraph, Verdict
+from ..network import Calibration, ServedGraph, TimmNet, Verdict
 from ..synthesis.batches import Batch, Loader
 
 EXACT = {
@@ -108,7 +108,7 @@ def table(checks: Iterable[Check]) -> str:
     return "\n".join([head, *lines])
 
 
-def torch_graph(net: FaceNet, calibration: Calibration) -> Graph:
+def torch_graph(net: TimmNet, calibration: Calibration) -> Graph:
     """The network itself, in FP32 on the CPU."""
     graph = ServedGraph(copy.deepcopy(net).cpu(), calibration).eval()
 
@@ -148,7 +148,7 @@ def check_version(folder: Path) -> dict:
     return manifest
 
 
-def verify(folder: Path, batches: Iterable[Batch], net: FaceNet | None = None) -> list[Check]:
+def verify(folder: Path, batches: Iterable[Batch], net: TimmNet | None = None) -> list[Check]:
     """Checks the files of a version and compares its graphs with `net`, else with its own FP32 graph."""
     manifest = check_version(folder)
     graphs = graphs_of(folder)

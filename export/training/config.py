@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
-from ..network import FaceNet
+from ..network import FaceNet, PlainNet, TimmNet
 from ..synthesis.batches import Recipe
+
+HEADS: dict[str, type[TimmNet]] = {"taps": FaceNet, "plain": PlainNet}
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class TrainConfig:
     """Settings of one run, saved in its checkpoint."""
 
     backbone: str = "efficientnet_b0"  # any timm model with feature maps; the student is B0
+    head: str = "taps"  # at three depths, under attention; "plain" is the usual mean and linear layer, to compare with
     pretrained: bool = False  # timm's published weights, where there is internet
     activation: str = ""  # of the backbone; the pretrained one where empty
     side_px: int = 176  # 0.62 of the cost of 224 px
@@ -41,6 +44,8 @@ class TrainConfig:
             raise ValueError(f"epochs, max_accumulation >= 1, batch_size >= 2, side_px a multiple of 16: got {self}")
         if not (0 <= self.distill_share <= 1 and 0 <= self.mix <= 1):
             raise ValueError(f"distill_share and mix are in 0..1, got {self.distill_share} and {self.mix}")
+        if self.head not in HEADS:
+            raise ValueError(f"head is one of {', '.join(HEADS)}, got {self.head!r}")
 
     @classmethod
     def of(cls, settings: dict[str, Any]) -> TrainConfig:
@@ -50,7 +55,7 @@ class TrainConfig:
         except TypeError as exc:
             raise ValueError(f"training settings: {exc}") from exc
 
-    def network(self) -> FaceNet:
+    def network(self) -> TimmNet:
         """A fresh network of this configuration; the same seed gives the same."""
         torch.manual_seed(self.seed)
-        return FaceNet(self.backbone, self.side_px, self.activation, self.pretrained)
+        return HEADS[self.head](self.backbone, self.side_px, self.activation, self.pretrained)

@@ -22,7 +22,7 @@ from ..conversion.calibrate import sigmoid
 from ..data.faces import DataConfig, Face, find_faces
 from ..data.sources import folder_of
 from ..errors import ManifestError
-from ..network import FaceNet
+from ..network import TimmNet
 from ..synthesis.batches import Loader
 from ..synthesis.material import gather
 from .config import TrainConfig
@@ -48,7 +48,7 @@ def read_cases(path: Path, out: Path) -> list[Face]:
     return find_faces(manifest, out, DataConfig(drop_duplicates=True))
 
 
-def figures(net: FaceNet, loader: Loader, faces: list[Face]) -> dict[str, float]:
+def figures(net: TimmNet, loader: Loader, faces: list[Face]) -> dict[str, float]:
     """AUC, and the rates at probability 0.5, of uncalibrated logits."""
     labels, raw = logits(net, loader.plain(faces))
     return {"images": len(faces), "auc": metrics.auc(labels, raw), **metrics.rates(labels, sigmoid(raw), 0.5)}

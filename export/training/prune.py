@@ -20,7 +20,7 @@ from torch import nn
 from ..data.faces import Face, find_faces
 from ..data.sources import folder_of
 from ..errors import PruneError
-from ..network import FaceNet
+from ..network import FaceNet, TimmNet
 from ..synthesis.batches import Batch, Loader
 from .config import TrainConfig
 from .losses import focal_loss
@@ -51,7 +51,7 @@ def size(net: nn.Module, side_px: int) -> tuple[float, float]:
     return tp.utils.count_ops_and_params(net.eval(), torch.zeros(1, 3, side_px, side_px))
 
 
-def shares(net: FaceNet) -> tuple[float, float]:
+def shares(net: TimmNet) -> tuple[float, float]:
     """Multiply-adds and parameters of `net` as shares of EfficientNet-B0 at the same side."""
     reference = size(timm.create_model(REFERENCE, num_classes=1), net.side_px)
     mine = size(net, net.side_px)
@@ -95,9 +95,11 @@ def _gradients(net: FaceNet, batches: Sequence[Batch]) -> None:
 
 
 def prune_to(
-    path: Path, net: FaceNet, config: TrainConfig, pruning: PruneConfig, faces: Sequence[Face], loader: Loader
+    path: Path, net: TimmNet, config: TrainConfig, pruning: PruneConfig, faces: Sequence[Face], loader: Loader
 ) -> None:
     """Prunes `net` by faces of the split train and writes it as `train.trained` reads it."""
+    if not isinstance(net, FaceNet):
+        raise PruneError('a plain network is there to compare with; prune one with head = "taps"')
     plan = loader.plan([face for face in faces if face.split == "train"], 0, config.recipe)
     prune(net, list(loader.load(plan[: pruning.batches], config.recipe)), pruning)
     print("left of EfficientNet-B0: {:.1%} multiply-adds, {:.1%} parameters".format(*shares(net)), flush=True)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..data.faces import Face, find_faces
 from ..data.sources import folder_of
-from ..network import FaceNet, Output
+from ..network import Output, TimmNet
 from ..synthesis.batches import Batch, Loader, Material, Recipe
 from ..synthesis.material import gather
 from .config import TrainConfig
@@ -54,7 +54,7 @@ class Run:
     """Network, average, optimiser and position of one training; `save` and `load` carry all of it."""
 
     def __init__(
-        self, config: TrainConfig, total: int, start: FaceNet, teachers: Iterable[FaceNet] = (), cpu: bool = False
+        self, config: TrainConfig, total: int, start: TimmNet, teachers: Iterable[TimmNet] = (), cpu: bool = False
     ) -> None:
         torch.manual_seed(config.seed)
         self.accelerator = Accelerator(mixed_precision="bf16" if _has_bf16(cpu) else "no", cpu=cpu)
@@ -175,8 +175,8 @@ def train(
     faces: list[Face],
     data: Path,
     out: Path,
-    start: FaceNet,
-    teachers: Iterable[FaceNet] = (),
+    start: TimmNet,
+    teachers: Iterable[TimmNet] = (),
     material: Material | None = None,
     cpu: bool = False,
 ) -> nn.Module:

@@ -9,25 +9,25 @@ from typing import Any
 
 import torch
 
-from ..network import FaceNet, fit_to
+from ..network import TimmNet, fit_to
 from .config import TrainConfig
 
 
-def trained(checkpoint: Path) -> tuple[FaceNet, TrainConfig]:
+def trained(checkpoint: Path) -> tuple[TimmNet, TrainConfig]:
     """The averaged network of a checkpoint, pruned or not, and the configuration that it was trained with."""
     state = torch.load(checkpoint, weights_only=True, map_location="cpu")
     config = TrainConfig.of({**state["config"], "pretrained": False})
     return _network_of(state, config.activation).eval(), config
 
 
-def _network_of(state: dict[str, Any], activation: str) -> FaceNet:
+def _network_of(state: dict[str, Any], activation: str) -> TimmNet:
     """The averaged network of a checkpoint, with its own or another activation: hard-swish is near enough to SiLU."""
     net = TrainConfig.of({**state["config"], "pretrained": False, "activation": activation}).network()
     fit_to(net, {name.removeprefix("module."): value for name, value in state["average"].items()})
     return net
 
 
-def averaged(checkpoints: Sequence[Path]) -> tuple[FaceNet, TrainConfig]:
+def averaged(checkpoints: Sequence[Path]) -> tuple[TimmNet, TrainConfig]:
     """One network whose tensors are the means of several, which came from one another (Wortsman et al., ICML 2022).
 
     The configuration is the last one's. ValueError where their shapes differ.
@@ -46,14 +46,14 @@ def averaged(checkpoints: Sequence[Path]) -> tuple[FaceNet, TrainConfig]:
     return net, config
 
 
-def save_network(net: FaceNet, config: TrainConfig, path: Path) -> None:
+def save_network(net: TimmNet, config: TrainConfig, path: Path) -> None:
     """A network without the state of its training, as `trained` reads it: all of it, or nothing."""
     draft = path.with_suffix(".draft")
     torch.save({"average": net.state_dict(), "config": asdict(config)}, draft)
     draft.replace(path)
 
 
-def starting_network(config: TrainConfig, init: Path | None) -> FaceNet:
+def starting_network(config: TrainConfig, init: Path | None) -> TimmNet:
     """A network of this configuration with starting weights.
 
     Args:

@@ -74,6 +74,22 @@ def test_the_graph_answers_any_batch(graphs, batches, name):
     np.testing.assert_allclose(graph(crops[1:2])["LOGIT"][0], together["LOGIT"][1], atol=HALF["LOGIT"])
 
 
+@pytest.mark.parametrize("name", ["fp32", "fp16"])
+def test_the_graph_says_nothing_of_the_machine_that_made_it(graphs, name):
+    assert onnx.load(graphs[name]).graph.node[0].metadata_props == []
+    assert str(Path(torch.__file__).parents[1]).encode() not in graphs[name].read_bytes()
+    assert str(Path(__file__).parents[2]).encode() not in graphs[name].read_bytes()
+
+
+def test_a_plain_fine_tune_is_a_graph_to_compare_with(batches, tmp_path):
+    plain = replace(CONFIG, head="plain").network().eval()
+    convert(plain, CALIBRATION, tmp_path / "plain.onnx")
+    answer = onnx_graph(tmp_path / "plain.onnx")(batches[0].faces)
+    expected = torch_graph(plain, CALIBRATION)(batches[0].faces)
+    np.testing.assert_allclose(answer["LOGIT"], expected["LOGIT"], atol=EXACT["LOGIT"])
+    assert answer["HEATMAP"].shape == (3, 14, 14)
+
+
 @pytest.mark.parametrize("side_px", [176, 192, 223, 112, 256], ids=lambda side: f"224 to {side} px")
 def test_scaling_in_blocks_is_bilinear_scaling(side_px):
     pixels = 255 * torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))

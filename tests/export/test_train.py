@@ -12,9 +12,9 @@ from torch.nn import Hardswish
 from export.data.faces import find_faces
 from export.errors import PruneError
 from export.network import FaceNet, fit_to
-from export.synthesis.batches import Batch
+from export.synthesis.batches import Batch, Loader
 from export.training.config import TrainConfig
-from export.training.prune import PruneConfig, prune, shares
+from export.training.prune import PruneConfig, prune, prune_to, shares
 from export.training.train import Run, learning_rate_factor, to_pixels, train
 from export.training.weights import averaged, save_network, starting_network, trained
 
@@ -53,6 +53,22 @@ def test_a_killed_training_ends_with_the_same_weights(data, faces, tmp_path, mon
     resumed = train(CONFIG, faces, data, tmp_path / "cut", CONFIG.network(), cpu=True)
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor, msg=name)
+
+
+def test_a_plain_network_comes_back_from_its_checkpoint(faces, data, tmp_path):
+    config = replace(CONFIG, head="plain", epochs=1)
+    network = train(config, faces, data, tmp_path, config.network(), cpu=True)
+    again, its_config = trained(tmp_path / "checkpoint.pt")
+    pixels = 255 * torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(again(pixels).logit, network(pixels).logit)
+    assert its_config == config
+    with pytest.raises(PruneError, match="plain"):
+        prune_to(tmp_path / "pruned.pt", again, config, PruneConfig(), faces, Loader(data, 2, 0))
+
+
+def test_a_head_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="taps, plain"):
+        replace(CONFIG, head="linear")
 
 
 def random_batches(count, size=2):
