@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..data.faces import Face, find_faces
 from ..data.sources import folder_of
+from ..machine import keep_freed_memory
 from ..network import Output, TimmNet
 from ..synthesis.batches import Batch, Loader, Material, Recipe
 from ..synthesis.material import gather
@@ -196,6 +197,8 @@ def train(
     if checkpoint.exists():
         run.load(checkpoint)
         print(f"going on at batch {run.position} of {run.total}", flush=True)
+    if run.accelerator.device.type == "cpu":
+        keep_freed_memory()
     if run.position < run.total:
         _updates(run, loader.load(plan[run.position :], config.recipe), checkpoint)
         run.save(checkpoint)

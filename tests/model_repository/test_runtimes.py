@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from openvino import Core
 
 from serving.versions import newest
 
@@ -56,3 +57,22 @@ def test_every_size_of_a_batch_gives_the_same_answers() -> None:
     assert len(whole["LOGIT"]) == 3
     np.testing.assert_allclose(whole["LOGIT"][2:], alone["LOGIT"], atol=1e-4)
     np.testing.assert_allclose(whole["LOGIT"][1:], graph([faces[1:]])["LOGIT"], atol=1e-4)
+
+
+def test_bf16_is_taken_where_the_cpu_has_it_and_refused_elsewhere() -> None:
+    if "BF16" not in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(ValueError, match="bf16, which this CPU has not"):
+            runtimes.openvino(CLASSIFIER / "model.onnx", threads=1, max_batch_size=1, precision="bf16")
+        return
+    faces = np.random.default_rng(0).integers(0, 256, (1, *runtimes.FACE_SHAPE), np.uint8)
+    exact, rounded = (
+        runtimes.openvino(CLASSIFIER / "model.onnx", threads=1, max_batch_size=1, precision=precision)([faces])["LOGIT"]
+        for precision in ("f32", "bf16")
+    )
+    assert exact != rounded
+    np.testing.assert_allclose(rounded, exact, atol=0.5)
+
+
+def test_a_precision_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="f32 or bf16, got 'fp8'"):
+        runtimes.openvino(CLASSIFIER / "model.onnx", threads=1, max_batch_size=1, precision="fp8")

@@ -25,7 +25,8 @@ class TritonPythonModel:
         if self.gpu:
             self.graph = on_gpu(HERE, int(args["model_instance_device_id"]))
         else:
-            self.graph = openvino(HERE / "model.onnx", config.threads(), config.model["max_batch_size"])
+            precision = config.parameter("precision", "f32")
+            self.graph = openvino(HERE / "model.onnx", config.threads(), config.model["max_batch_size"], precision)
 
     def execute(self, requests: list) -> list:
         try:
