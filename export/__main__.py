@@ -19,6 +19,7 @@ STAGES = {
     "train": "training.train",
     "prune": "training.prune",
     "finetune": "training.finetune",
+    "convert": "conversion.torch_to_onnx",
     "publish": "conversion.publish",
     "verify": "conversion.verify",
     "engine": "conversion.onnx_to_engine",

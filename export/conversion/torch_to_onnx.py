@@ -5,19 +5,29 @@ for its stem and first stage: FP16 there alone moved a probability by 0.018, in 
 it stays FP32: normalisation of pixels, pooling, head, temperature, sigmoid, and QUALITY, whose variance exceeds
 FP16's 65,504. Both have a dynamic batch and no BatchNorm left. A conversion fails, and leaves `path` as it
 was, where the graph breaks ONNX's rules or mixes types; whether it computes the same is the business of `verify.py`.
+`publish` does it for what is to be served; the command, for a graph that `evaluate --baseline` compares with.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import torch
 
+from ..data.faces import find_faces
+from ..data.sources import folder_of
 from ..errors import ConversionError
 from ..network import Calibration, ServedGraph, TimmNet, Verdict
+from ..synthesis.batches import Loader
+from ..training.train import logits
+from ..training.weights import trained
+from .calibrate import calibrate
+from .scores import of_split
 
 OPSET = 18
 FACE_SHAPE = (224, 224, 3)  # height, width, RGB; uint8
@@ -126,3 +136,26 @@ def _typed_inputs(schema: onnx.defs.OpSchema, node: onnx.NodeProto) -> Iterator[
         formal = schema.inputs[min(index, len(schema.inputs) - 1)]
         if name and formal.is_homogeneous:
             yield formal.type_str, name
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m export convert", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets model.onnx")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="of the trained network")
+    parser.add_argument("--version", type=int, default=0, help="what MODEL_VERSION says (default %(default)s)")
+    parser.add_argument("--half", action="store_true", help="the FP16 twin, as model.fp16.onnx")
+    a = parser.parse_args()
+    net, config = trained(a.checkpoint)
+    loader = Loader(folder_of(a.data), config.batch_size, config.seed)
+    val = of_split(find_faces(a.data, a.out), "val")
+    calibration, _ = calibrate(*logits(net, loader.plain(val)), a.version)
+    path = a.out / ("model.fp16.onnx" if a.half else "model.onnx")
+    convert(net, calibration, path, a.half)
+    print(f"{path}: real below {calibration.real_below:.3f}, fake from {calibration.fake_from:.3f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -24,6 +24,7 @@ from serving.versions import check_files
 
 from .. import metrics
 from ..data.faces import ManifestError, find_faces
+from ..data.sources import folder_of
 from ..errors import GateError
 from ..network import Calibration, ServedGraph, TimmNet, Verdict
 from ..synthesis.batches import Batch, Loader
@@ -162,24 +163,22 @@ def verify(folder: Path, batches: Iterable[Batch], net: TimmNet | None = None) -
 
 def main() -> int:
     """Command line entry: 0 everything agrees, 1 the gate is shut, 2 usage."""
-    parser = argparse.ArgumentParser(prog="python -m export.conversion.verify", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m export verify", description=__doc__)
     parser.add_argument("folder", type=Path, help="of the version, for example model_repository/classifier/3")
-    parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/first"), help="has the faces found (default %(default)s)"
-    )
+    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder, for the faces that were found")
     parser.add_argument("--checkpoint", type=Path, help="the network that it was converted from")
     parser.add_argument("--splits", nargs="+", default=["val", "test"], help="labelled faces (default %(default)s)")
     arguments = parser.parse_args()
     try:
-        faces = find_faces(arguments.data / "manifest.csv", arguments.out / "faces.jsonl")
+        faces = find_faces(arguments.data, arguments.out)
         chosen = [face for face in faces if face.split in arguments.splits]
         net = None
         if arguments.checkpoint:
             from ..training.weights import trained
 
             net, _ = trained(arguments.checkpoint)
-        checks = verify(arguments.folder, Loader(arguments.data, BATCH, 0).plain(chosen), net)
+        checks = verify(arguments.folder, Loader(folder_of(arguments.data), BATCH, 0).plain(chosen), net)
     except (GateError, ManifestError, VersionError, OSError, ValueError) as exc:
         print(f"not verified: {exc}", file=sys.stderr)
         return 1

@@ -13,6 +13,7 @@ import pytest
 
 from export.chain import CONFIGS, ChainConfig
 from export.data.preprocessing import REPOSITORY, ROOT
+from export.synthesis.batches import Recipe
 from serving.versions import versions
 
 
@@ -46,6 +47,13 @@ def test_the_chain_ends_with_a_new_version_and_runs_once(data, repository, tmp_p
     (version,) = session.run(["MODEL_VERSION"], {"FACE": np.zeros((1, 224, 224, 3), np.uint8)})
     assert version.tolist() == [[int(folder.name)]]
     assert (folder / "model.onnx").stat().st_size < 9e6, "a pruned network of the smoke configuration"
+    data_and_out = ("--data", data, "--out", tmp_path)
+    verified = export("verify", folder, *data_and_out)
+    assert verified.returncode == 0, verified.stderr
+    assert "AUC drop" in verified.stdout
+    converted = export("convert", *data_and_out, "--checkpoint", tmp_path / "mean" / "checkpoint.pt")
+    assert converted.returncode == 0, converted.stderr
+    assert (tmp_path / "model.onnx").exists()
     checkpoints = [(tmp_path / stage / "checkpoint.pt").read_bytes() for stage in ("teacher", "pruned")]
     again = export(*command, "--no-publish")
     assert again.returncode == 0, again.stderr
@@ -82,6 +90,12 @@ def test_configurations_are_read(name):
         assert len({side_px[name] for name in stage.average}) <= 1, "a mean is of networks of one side"
 
 
+def test_the_plain_fine_tune_is_plain():
+    (stage,) = ChainConfig.read(CONFIGS / "plain.toml").stages
+    assert stage.train.head == "plain"
+    assert stage.train.recipe == Recipe(self_blend=0, degradation=0.5)
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -101,6 +115,6 @@ def test_a_bad_configuration_is_named(tmp_path, text, complaint):
 def test_every_stage_explains_itself():
     assert export("--help").stdout.count("\n") >= 12
     assert export("nonsense").returncode == 2
-    for stage in ("run", "data", "train", "prune", "finetune", "publish"):
+    for stage in ("run", "data", "train", "prune", "finetune", "convert", "publish", "verify"):
         assert "--data" in export(stage, "--help").stdout, stage
     assert "runs in .venv: `make evaluate`" in export("evaluate", "--help").stderr

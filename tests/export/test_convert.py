@@ -47,7 +47,7 @@ def net() -> FaceNet:
 
 @pytest.fixture(scope="module")
 def faces(data, tmp_path_factory):
-    return find_faces(data / "manifest.csv", tmp_path_factory.mktemp("cache") / "faces.jsonl")
+    return find_faces(data, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")
