@@ -57,8 +57,9 @@ def starting_network(config: TrainConfig, init: Path | None) -> TimmNet:
     """A network of this configuration with starting weights.
 
     Args:
-        init: an earlier run's checkpoint, whose network is taken as it is, pruned or not, but for the activation; or
-            a backbone with timm's tensor names. ValueError where tensors are missing or of other shapes.
+        init: an earlier run's checkpoint, whose network is taken as it is, pruned or not, but for the activation; one
+            with another head gives its backbone; or a backbone with timm's tensor names. ValueError where tensors are
+            missing or of other shapes.
     """
     if init is None:
         return config.network()
@@ -68,7 +69,9 @@ def starting_network(config: TrainConfig, init: Path | None) -> TimmNet:
             raise ValueError(f"{init} has {state['config']['activation']}; name it in the settings: activation = ...")
         net = _network_of(state, config.activation)
         net.side_px = config.side_px
-        return net.train()
+        if type(net) is type(config.network()):
+            return net.train()
+        state = net.backbone.state_dict()
     net = config.network()
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     try:

@@ -145,6 +145,8 @@ def test_weights_come_from_a_checkpoint_or_a_backbone(tmp_path, net):
     torch.save(net.backbone.state_dict(), tmp_path / "backbone.pt")
     fresh = starting_network(CONFIG, tmp_path / "backbone.pt")
     torch.testing.assert_close(fresh.backbone.conv_stem.weight, net.backbone.conv_stem.weight)
+    plain = starting_network(replace(CONFIG, head="plain"), tmp_path / "checkpoint.pt")  # another head: the backbone
+    torch.testing.assert_close(plain.backbone.conv_stem.weight, again.backbone.conv_stem.weight)
     torch.save({}, tmp_path / "empty.pt")
     with pytest.raises(ValueError, match="lacks"):
         starting_network(CONFIG, tmp_path / "empty.pt")
