@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import triton_python_backend_utils as pb_utils
 
 from detector import CONFIDENCE, FaceDetector, Faces
 from image_check import ImageError
 from python_host import Config, failed, input_array, output
+
+M_MMAP_THRESHOLD = -3  # mallopt(3)
+PICTURE_BYTES = 2**19  # larger buffers get pages of their own: pictures of many sizes would leave gaps in the heap
 
 
 class TritonPythonModel:
@@ -14,6 +19,8 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         config = Config(args)
+        if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+            mallopt(M_MMAP_THRESHOLD, PICTURE_BYTES)
         self.detector = FaceDetector(
             confidence=float(config.parameter("confidence", str(CONFIDENCE))),
             threads=config.threads(),
