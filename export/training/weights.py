@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..network import TimmNet, fit_to
-from .config import TrainConfig
+from .config import HEADS, TrainConfig
 
 
 def trained(checkpoint: Path) -> tuple[TimmNet, TrainConfig]:
@@ -69,7 +69,7 @@ def starting_network(config: TrainConfig, init: Path | None) -> TimmNet:
             raise ValueError(f"{init} has {state['config']['activation']}; name it in the settings: activation = ...")
         net = _network_of(state, config.activation)
         net.side_px = config.side_px
-        if type(net) is type(config.network()):
+        if isinstance(net, HEADS[config.head]):
             return net.train()
         state = net.backbone.state_dict()
     net = config.network()
