@@ -58,8 +58,8 @@ def commit() -> str | None:
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to keep the memory of freed tensors; returned to the kernel and asked for again, it costs a training
-    step on a CPU a fifth (mallopt(3)). Does nothing where there is no glibc.
+    """Tells glibc to keep the memory of freed tensors: asking the kernel for it again at every step costs a training on
+    a CPU a tenth (mallopt(3)). Does nothing where there is no glibc.
     """
     trim_threshold, top_pad, mmap_max = -1, -2, -4
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):

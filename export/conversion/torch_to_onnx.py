@@ -144,15 +144,13 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets model.onnx")
     parser.add_argument("--checkpoint", type=Path, required=True, help="of the trained network")
-    parser.add_argument("--version", type=int, default=0, help="what MODEL_VERSION says (default %(default)s)")
-    parser.add_argument("--half", action="store_true", help="the FP16 twin, as model.fp16.onnx")
     a = parser.parse_args()
     net, config = trained(a.checkpoint)
     loader = Loader(folder_of(a.data), config.batch_size, config.seed)
     val = of_split(find_faces(a.data, a.out), "val")
-    calibration, _ = calibrate(*logits(net, loader.plain(val)), a.version)
-    path = a.out / ("model.fp16.onnx" if a.half else "model.onnx")
-    convert(net, calibration, path, a.half)
+    calibration, _ = calibrate(*logits(net, loader.plain(val)), version=0)
+    path = a.out / "model.onnx"
+    convert(net, calibration, path)
     print(f"{path}: real below {calibration.real_below:.3f}, fake from {calibration.fake_from:.3f}")
     return 0
 
