@@ -2,8 +2,9 @@
 
 Two figures of host memory, since the better one is dear: the proportional set size (PSS), in which pages that processes
 share count once, takes 50 ms for this server, which would show in its p99, so it is read between phases only. Beside a
-load the anonymous and shared-memory pages are sampled (5 ms): what a leak would be made of. CPU comes from the kernel's
-counters, read at the begin and the end of a window, not from samples.
+load the anonymous and shared-memory pages are sampled (5 ms): what a leak would be made of. Of shared memory only what
+the process with most of it holds: Triton maps the regions of all its stubs, and each page would count twice. CPU comes
+from the kernel's counters, read at the begin and the end of a window, not from samples.
 """
 
 from __future__ import annotations
@@ -78,14 +79,15 @@ class Sampler(threading.Thread):
 
     def sample(self) -> Sample:
         """One look."""
-        pids, memory = [], 0
+        pids, anonymous, shared = [], 0, 0
         for process in self._tree():
             with suppress(OSError):
-                memory += pages(process.pid)
+                mine, with_others = pages(process.pid)
+                anonymous, shared = anonymous + mine, max(shared, with_others)
                 pids.append(process.pid)
         gpu = self._nvml.use(pids)
         known = (None, None) if gpu is None else (gpu.memory / MB, gpu.utilisation)
-        return Sample(time.monotonic(), memory / MB, *known)
+        return Sample(time.monotonic(), (anonymous + shared) / MB, *known)
 
     def pss_mb(self) -> float:
         """The proportional set size of all processes now."""
@@ -115,10 +117,11 @@ class Sampler(threading.Thread):
         yield from self._root.children(recursive=True)
 
 
-def pages(pid: int) -> int:
-    """Bytes of a process's anonymous and shared-memory pages, of /proc/pid/status (proc(5))."""
+def pages(pid: int) -> tuple[int, int]:
+    """Bytes of a process's anonymous and of its shared-memory pages, of /proc/pid/status (proc(5))."""
     found = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return sum(int(found[name].split()[0]) * 1024 for name in ("RssAnon", "RssShmem") if name in found)
+    anonymous, shared = (int(found.get(name, "0 kB").split()[0]) * 1024 for name in ("RssAnon", "RssShmem"))
+    return anonymous, shared
 
 
 def use(before: Counters, after: Counters, generator_cores: float) -> Use:

@@ -30,6 +30,7 @@ from ..synthesis.material import gather
 from .config import TrainConfig
 from .losses import agrees, distillation_loss, focal_loss, mean_output
 from .mixing import mix
+from .teacher import frozen
 from .weights import starting_network, trained
 
 CHECKPOINT_S = 60  # at most this much work is done twice after a kill
@@ -61,14 +62,14 @@ class Run:
         self.accelerator = Accelerator(mixed_precision="bf16" if _has_bf16(cpu) else "no", cpu=cpu)
         self.config, self.total, self.position, self.chunk = config, total, 0, config.batch_size
         self.net = start.to(self.accelerator.device, memory_format=torch.channels_last)
-        self.teachers = [teacher.eval().to(self.accelerator.device) for teacher in teachers]
+        self.teachers = [frozen(teacher, self.accelerator.device) for teacher in teachers]
         self.average = ModelEmaV3(self.net, decay=config.ema_decay, use_warmup=True)
         parts: tuple[list[Tensor], list[Tensor]] = ([], [])
         for name, parameter in self.net.named_parameters():
             parts[not name.startswith("backbone.")].append(parameter)
         peaks = (config.learning_rate, config.head_learning_rate)
         groups = [{"params": part, "lr": peak, "peak": peak} for part, peak in zip(parts, peaks, strict=True)]
-        self.optimizer = self.accelerator.prepare(torch.optim.AdamW(groups, weight_decay=config.weight_decay))
+        self.optimizer = self.accelerator.prepare(torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True))
 
     def update(self, batches: Iterator[Batch]) -> Progress | None:
         """One optimisation step over as many batches as it takes to meet enough hard samples; None at the end."""
