@@ -69,7 +69,9 @@ class Run:
             parts[not name.startswith("backbone.")].append(parameter)
         peaks = (config.learning_rate, config.head_learning_rate)
         groups = [{"params": part, "lr": peak, "peak": peak} for part, peak in zip(parts, peaks, strict=True)]
-        self.optimizer = self.accelerator.prepare(torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True))
+        self.optimizer = self.accelerator.prepare(
+            torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
+        )
 
     def update(self, batches: Iterator[Batch]) -> Progress | None:
         """One optimisation step over as many batches as it takes to meet enough hard samples; None at the end."""

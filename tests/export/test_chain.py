@@ -14,6 +14,8 @@ import pytest
 from export.chain import CONFIGS, ChainConfig
 from export.data.preprocessing import REPOSITORY, ROOT
 from export.synthesis.batches import Recipe
+from export.training.prune import shares
+from export.training.weights import trained
 from serving.versions import versions
 
 
@@ -94,6 +96,12 @@ def test_the_plain_fine_tune_is_plain():
     (stage,) = ChainConfig.read(CONFIGS / "plain.toml").stages
     assert stage.train.head == "plain"
     assert stage.train.recipe == Recipe(self_blend=0, degradation=0.5)
+
+
+def test_the_teacher_in_the_repository_is_that_of_its_configuration():
+    net, config = trained(CONFIGS.parent / "weights" / "teacher.pt")
+    assert config == ChainConfig.read(CONFIGS / "teacher.toml").stages[-1].train
+    assert shares(net)[0] > 0.9  # of B0: not pruned
 
 
 @pytest.mark.parametrize(
