@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import subprocess
 import sys
-import tempfile
 
 from perf.nvml import Nvml
 from perf.resources import Sampler
 
-SHARED_BYTES = 64 * 2**20
-CHILD = """
-import mmap, sys
+TWO_PROCESSES = """
+import mmap, os, sys
+region = mmap.mmap(-1, 64 * 2**20)  # shared with what is forked
+heard, told = os.pipe()
+if os.fork() == 0:
+    os.read(heard, 1)
+    pages = sum(region[:: mmap.PAGESIZE])  # each is mapped here, too
+    print(pages, flush=True)
+    os.read(heard, 1)
+    os._exit(0)
+print("ready", flush=True)
 sys.stdin.readline()
-with open(sys.argv[1], "r+b") as file:
-    region = mmap.mmap(file.fileno(), 0)
-region.write(b"x" * len(region))
-print("written", flush=True)
+for place in range(0, len(region), mmap.PAGESIZE):
+    region[place] = 1
+os.write(told, b"1")
 sys.stdin.readline()
+os.write(told, b"1")
+os.wait()
 """
 
 
 def test_memory_that_two_processes_share_counts_once():
-    with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
-        file.truncate(SHARED_BYTES)
-        command = [sys.executable, "-c", CHILD, file.name]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-            sampler = Sampler(os.getpid(), Nvml())
-            before = sampler.sample().memory_mb
-            child.stdin.write("\n")
-            child.stdin.flush()
-            assert child.stdout.readline() == "written\n"
-            with mmap.mmap(file.fileno(), 0) as region:
-                assert set(region[:: mmap.PAGESIZE]) == {ord("x")}  # every page of it is mapped here, too
-                grown = sampler.sample().memory_mb - before
-            child.stdin.write("\n")
+    command = [sys.executable, "-c", TWO_PROCESSES]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        sampler = Sampler(process.pid, Nvml())
+        before = sampler.sample().memory_mb
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert int(process.stdout.readline()) > 0
+        grown = sampler.sample().memory_mb - before
+        process.stdin.write("\n")
     assert 60 < grown < 90  # 64 MiB are 67 MB; twice would be 134
