@@ -1,4 +1,4 @@
-"""A teacher as fast as the machine runs it: it only looks, and would otherwise cost as much as the training itself."""
+"""A teacher as fast as the machine runs it: it only looks, at every face of every epoch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..network import Output, TimmNet
 def frozen(net: TimmNet, device: torch.device) -> Callable[[Tensor], Output]:
     """`net` for inference: pixels (B, 3, 224, 224) float 0..255 to its Output.
 
-    On a CPU by OpenVINO, which takes a third of torch's time there, and picks BF16 where the CPU has it.
+    On a CPU by OpenVINO, which takes less than half of torch's time there, and picks BF16 where the CPU has it.
     """
     net = net.eval().to(device)
     if device.type != "cpu":
