@@ -192,6 +192,8 @@ def test_pruning_keeps_the_budget_and_the_tensors_say_what_is_left():
     multiply_adds, parameters = shares(small)
     assert multiply_adds <= 0.8
     assert parameters <= 0.8
+    assert small.backbone.conv_stem.out_channels == 32
+    assert small.backbone.blocks[0][0].conv_pw.out_channels == 16
     again = FaceNet(side_px=64)
     fit_to(again, small.state_dict())
     pixels = to_pixels(random_batches(1)[0])
