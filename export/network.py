@@ -169,7 +169,7 @@ def fit_to(net: nn.Module, state: dict[str, Tensor]) -> None:
         else:
             module.num_features = len(weight)
         for key, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-            kept = state[f"{name}.{key}"]
+            kept = state[f"{name}.{key}"].to(value.dtype)  # a file may hold halves
             if value.shape != kept.shape:
                 setattr(module, key, nn.Parameter(kept.clone()) if isinstance(value, nn.Parameter) else kept.clone())
     net.load_state_dict(state)

@@ -104,6 +104,15 @@ def test_the_teacher_in_the_repository_is_that_of_its_configuration():
     assert shares(net)[0] > 0.9  # of B0: not pruned
 
 
+def test_the_next_student_in_the_repository_is_that_of_its_configuration():
+    net, config = trained(CONFIGS.parent / "weights" / "student.pt")
+    assert config == ChainConfig.read(CONFIGS / "student.toml").stages[-1].train
+    multiply_adds, parameters = shares(net)
+    assert multiply_adds <= 0.6
+    assert parameters <= 0.5
+    assert net.backbone.conv_stem.out_channels == 32
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
