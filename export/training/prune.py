@@ -36,7 +36,7 @@ class PruneConfig:
 
     multiply_adds: float = 0.6
     parameters: float = 0.5
-    max_layer_share: float = 0.6  # no layer loses more than this
+    max_layer_share: float = 0.6  # no layer loses more than this, before rounding down
     round_to: int = 8  # channels left in a layer: what CPU and tensor-core kernels are made for
     steps: int = 20  # importance is measured anew after each
     batches: int = 4  # of training faces, for the gradients that tell importance
@@ -63,8 +63,11 @@ def prune(net: FaceNet, batches: Sequence[Batch], config: PruneConfig) -> FaceNe
 
     Importance is first-order Taylor (Molchanov et al., CVPR 2019) of all coupled channels together, compared across
     layers. The stem and the first block lose nothing: finest traces pass through their 32 and 16 channels or not at
-    all, and the loss's gradient at a few faces does not tell so. Raises PruneError where the budget is out of reach.
+    all, and the loss's gradient at a few faces does not tell so. Raises PruneError where the budget is out of reach,
+    and for a backbone that is no EfficientNet or MobileNet.
     """
+    if not (hasattr(net.backbone, "conv_stem") and hasattr(net.backbone, "blocks")):
+        raise PruneError("prunes EfficientNets and MobileNets; take one of them as the student")
     example = torch.zeros(1, 3, net.side_px, net.side_px)
     pruner = tp.pruner.BasePruner(
         net,

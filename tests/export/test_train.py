@@ -200,6 +200,8 @@ def test_pruning_keeps_the_budget_and_the_tensors_say_what_is_left():
     torch.testing.assert_close(again.eval()(pixels).logit, small.eval()(pixels).logit)
     with pytest.raises(PruneError, match="left of B0"):
         prune(FaceNet(side_px=64), random_batches(1), replace(config, multiply_adds=0.01, steps=1))
+    with pytest.raises(PruneError, match="prunes EfficientNets and MobileNets"):
+        prune(FaceNet("resnet10t", 64), random_batches(1), config)
 
 
 def test_averaged_weights_are_the_mean_and_other_shapes_are_refused(tmp_path):
