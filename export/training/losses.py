@@ -46,13 +46,23 @@ def agrees(teacher: Output, label: Tensor) -> Tensor:
     return ((teacher.logit[:, 0] > 0) == (label > 0.5)).float()
 
 
-def mean_output(outputs: list[Output]) -> Output:
-    """One teacher of several: the mean of their logits, and of their maps on the first one's grid."""
+def one_teacher(outputs: list[Output], label: Tensor) -> tuple[Output, Tensor]:
+    """Several teachers as one: of each face, the mean of the logits and maps of those that are right about it.
+
+    So a teacher that is blind to one kind of fake takes nothing away from one that knows it.
+
+    Returns:
+        their mean, maps on the first one's grid, of all where none is right; (B,) 1 where one is.
+    """
+    right = torch.stack([agrees(output, label) for output in outputs])  # (T, B)
+    known = right.amax(0)
+    counted = torch.where(known > 0, right, 1.0)
+    shares = counted / counted.sum(0)
     grid = outputs[0].attention.shape[-2:]
 
     def mean(name: str) -> Tensor:
         values = [getattr(out, name) for out in outputs]
-        maps = [F.interpolate(v, grid, mode="bilinear") if v.dim() == 4 else v for v in values]
-        return torch.stack(maps).mean(0)
+        maps = torch.stack([F.interpolate(v, grid, mode="bilinear") if v.dim() == 4 else v for v in values])
+        return (shares.view(*shares.shape, *[1] * (maps.dim() - 2)) * maps).sum(0)
 
-    return Output(*(mean(name) for name in Output._fields))
+    return Output(*(mean(name) for name in Output._fields)), known

@@ -28,7 +28,7 @@ from ..network import Output, TimmNet
 from ..synthesis.batches import Batch, Loader, Material, Recipe
 from ..synthesis.material import gather
 from .config import TrainConfig
-from .losses import agrees, distillation_loss, focal_loss, mean_output
+from .losses import distillation_loss, focal_loss, one_teacher
 from .mixing import mix
 from .teacher import frozen
 from .weights import starting_network, trained
@@ -129,9 +129,10 @@ class Run:
         if not self.teachers:
             return loss
         with torch.no_grad(), self.accelerator.autocast():
-            teacher = mean_output([Output(*(value.float() for value in net(pixels))) for net in self.teachers])
+            outputs = [Output(*(value.float() for value in net(pixels))) for net in self.teachers]
+        teacher, known = one_teacher(outputs, label)
         verdict, maps = distillation_loss(out, teacher, self.config.distill_temperature)
-        share = self.config.distill_share * agrees(teacher, label)
+        share = self.config.distill_share * known
         return (1 - share) * loss + share * (verdict + self.config.map_weight * maps)
 
     def _step(self, batches: int) -> None:

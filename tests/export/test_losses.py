@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from export.network import Output
-from export.training.losses import agrees, distillation_loss, focal_loss, mean_output
+from export.training.losses import agrees, distillation_loss, focal_loss, one_teacher
 
 
 def output(*logits: float, evidence: float = 0.0, attention: float = 0.5, grid: int = 4) -> Output:
@@ -54,8 +54,12 @@ def test_a_teachers_mistakes_are_told():
     assert agrees(output(1.0, -1.0, 1.0, -1.0), torch.tensor([1.0, 1.0, 0.0, 0.0])).tolist() == [1, 0, 0, 1]
 
 
-def test_several_teachers_speak_as_their_mean():
-    mean = mean_output([output(1.0, attention=0.2), output(3.0, attention=0.6, grid=8)])
-    assert mean.logit.item() == 2
-    assert mean.attention.shape == (1, 1, 4, 4)
-    torch.testing.assert_close(mean.attention, torch.full((1, 1, 4, 4), 0.4))
+def test_several_teachers_speak_as_the_mean_of_those_that_are_right():
+    first = output(1.0, -1.0, -1.0, evidence=1.0, attention=0.2)
+    second = output(3.0, 3.0, -5.0, evidence=3.0, attention=0.6, grid=8)
+    mean, known = one_teacher([first, second], torch.tensor([1.0, 0.9, 1.0]))
+    assert mean.logit[:, 0].tolist() == [2, 3, -3]
+    assert known.tolist() == [1, 1, 0]
+    assert mean.attention.shape == (3, 1, 4, 4)
+    for maps, values in ((mean.attention, (0.4, 0.6, 0.4)), (mean.evidence, (2, 3, 2))):
+        torch.testing.assert_close(maps, torch.tensor(values, dtype=torch.float32)[:, None, None, None].expand(3, 1, 4, 4))
