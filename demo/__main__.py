@@ -23,7 +23,6 @@ from .media import PORTRAIT, manipulated, portrait, write_video
 
 def run(folder: Path) -> int:
     """The demo in a folder of its own; returns 0 when everything was answered."""
-    (CACHE / "logs").mkdir(parents=True, exist_ok=True)
     options = Options(grpc_port=0, http_port=0, metrics_port=0, log=CACHE / "logs" / "demo.log")
     started = time.monotonic()
     print("Starting Triton with the models of model_repository/ ...", flush=True)

@@ -137,7 +137,6 @@ def measure(table: Settings) -> tuple[list[Alone], list[Served]]:
             print(f"{kind} alone, batches of {batch}: {parts[-1].per_second:,.0f} images/s", flush=True)
     found = []
     log = CACHE / "logs" / "gpu.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     nvml = Nvml()
     options = Options(profile="embedded-gpu", grpc_port=0, http_port=0, metrics_port=0, log=log)
     with Server(options) as server, Sampler(server.pid, nvml, 0.5) as sampler:

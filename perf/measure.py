@@ -57,7 +57,6 @@ def session(deployment: str, url: str | None) -> Iterator[Session]:
     with ExitStack() as stack:
         if url is None:
             log = CACHE / "logs" / "perf.log"
-            log.parent.mkdir(parents=True, exist_ok=True)
             options = Options(profile=deployment, grpc_port=0, http_port=0, metrics_port=0, log=log)
             server = stack.enter_context(Server(options))
             url, pid = server.url, server.pid

@@ -113,7 +113,6 @@ def configured_instances() -> int:
 def options(repository: Path, number: int) -> Options:
     """A server of its own ports and log."""
     log = CACHE / "logs" / f"scaling-{number}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     return Options(profile=PROFILE, grpc_port=0, http_port=0, metrics_port=0, model_repository=repository, log=log)
 
 

@@ -114,7 +114,6 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     about = pages.about("perf.transport", argv)
     log = CACHE / "logs" / "transport.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     with (
         Server(Options(grpc_port=0, http_port=0, metrics_port=0, log=log)) as server,
         InferenceServerClient(server.url) as client,

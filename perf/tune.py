@@ -64,7 +64,6 @@ class Bench:
                 own[setting.name] = candidate[setting.key]
             elif candidate[setting.key] != setting.present:
                 arguments.append(f"--{setting.name}={candidate[setting.key]}")
-        (CACHE / "logs").mkdir(parents=True, exist_ok=True)
         return Server(
             Options(
                 profile=profile,

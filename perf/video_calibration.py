@@ -105,10 +105,11 @@ def calibrate(faces: dict[str, list[Face]], clips: dict[str, list[list[Face]]]) 
     quantiles = {kind: np.quantile(x, np.linspace(0, 1, 101)).round(4).tolist() for kind, x in by_class.items()}
     scores, rates = Scores(*(np.array(quantiles[kind]) for kind in ("real", "fake"))), Rates()
     peaks = swap_peaks(scores, used, 5.0, 10.0, 4000, seed=7)
+    change_bound = max(rates.fake_from, float(np.quantile(peaks, 1 - rates.alpha)))
     constants = {
         "model_version": faces["real"][0].model_version,
         **{name: round(value, 5) for name, value in vars(used).items()},
-        "change_bound": round(max(rates.fake_from, float(np.quantile(peaks, 1 - rates.alpha))), 3),
+        "change_bound": math.ceil(1000 * change_bound) / 1000,  # up: clipped ratios make peaks of one height
         "jump": round(1.3 * limit, 3),
         **normal([face for found in faces.values() for face in found]),
         "jitter": jitter([found for many in clips.values() for found in many]),

@@ -78,7 +78,10 @@ class Server:
         """Starts the process in a group of its own; returns before it is ready."""
         check_machine(self.options)
         installation = find_tritonserver()
-        log = open(self.options.log, "wb") if self.options.log else None  # noqa: SIM115 - closed below
+        log = None
+        if self.options.log:
+            self.options.log.parent.mkdir(parents=True, exist_ok=True)
+            log = open(self.options.log, "wb")  # noqa: SIM115 - closed below
         self._process = subprocess.Popen(
             dying_with_parent(self._command(installation)),
             env=_environment(installation),

@@ -74,7 +74,6 @@ def connect(url: str | None, profile: str) -> Iterator[Client]:
         with Client(url, timeout_s=TIMEOUT_S) as client:
             yield client
         return
-    (CACHE / "logs").mkdir(parents=True, exist_ok=True)
     log = CACHE / "logs" / "evaluate.log"
     options = Options(profile, grpc_port=0, http_port=0, metrics_port=0, log=log, ready_timeout_s=START_S)
     with Server(options) as server, Client(server.url, timeout_s=TIMEOUT_S) as client:

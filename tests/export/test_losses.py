@@ -61,5 +61,5 @@ def test_several_teachers_speak_as_the_mean_of_those_that_are_right():
     assert mean.logit[:, 0].tolist() == [2, 3, -3]
     assert known.tolist() == [1, 1, 0]
     assert mean.attention.shape == (3, 1, 4, 4)
-    for maps, values in ((mean.attention, (0.4, 0.6, 0.4)), (mean.evidence, (2, 3, 2))):
-        torch.testing.assert_close(maps, torch.tensor(values, dtype=torch.float32)[:, None, None, None].expand(3, 1, 4, 4))
+    for maps, values in ((mean.attention, [0.4, 0.6, 0.4]), (mean.evidence, [2.0, 3.0, 2.0])):
+        torch.testing.assert_close(maps, torch.tensor(values)[:, None, None, None].expand(3, 1, 4, 4))

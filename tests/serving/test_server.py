@@ -98,9 +98,11 @@ def test_a_broken_model_ends_the_start_with_the_servers_own_reason(new_options, 
         Server(new_options(model_repository=repository)).__enter__()
 
 
-def test_a_server_that_ends_unasked_is_reported(new_options):
+def test_a_server_that_ends_unasked_is_reported_and_logged_where_no_folder_was(new_options, tmp_path):
+    log = tmp_path / "new" / "triton.log"
     with pytest.raises(ServerError, match="ended with exit code"):
-        Server(new_options(extra_arguments=("--no-such-option",))).__enter__()
+        Server(new_options(extra_arguments=("--no-such-option",), log=log)).__enter__()
+    assert "no-such-option" in log.read_text()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
