@@ -190,7 +190,7 @@ def train(
     Args:
         faces: of every split; only `train` is used here.
         data: the folder that the faces' paths are relative to.
-        teachers: distil from the mean of these.
+        teachers: distil from these; of each face, from those that are right about it.
         material: what blends and reconstructions are made with.
         cpu: stay on the CPU where there is CUDA.
     """
