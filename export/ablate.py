@@ -20,7 +20,7 @@ import numpy as np
 
 from . import machine, metrics
 from .chain import CONFIGS, tomllib
-from .data.faces import DataConfig, Face, collect, folder_of
+from .data.faces import DataConfig, Face, collect, folder_of, of_split
 from .errors import ExportError
 from .synthesis.batches import Loader, Material
 from .synthesis.material import gather
@@ -114,7 +114,7 @@ def _scores(
     seen = [face for face in faces if face.source != variant.leave_out]
     net = train(variant.train, seen, data, out, starting_network(variant.train, init), (), material)
     loader = Loader(data, variant.train.batch_size, variant.train.seed)
-    test = [face for face in seen if face.split == "test"]
+    test = of_split(seen, "test")
     real = [face for face in test if face.label == 0]
     table = {"test": _column(test, *logits(net, loader.plain(test)))}
     if variant.leave_out:

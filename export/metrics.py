@@ -58,12 +58,27 @@ def thresholds(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     """
     real, fake = np.sort(scores[labels == 0])[::-1], np.sort(scores[labels == 1])
     allowed_false = max(0, int(np.ceil(MAX_FPR * len(real))) - 1)  # reals that may score at or above fake_from
-    allowed_missed = max(0, int(np.ceil(MAX_FNR * len(fake))) - 1)  # fakes that may score below real_below
     fake_from = float(np.nextafter(real[allowed_false], 1, dtype=np.float32))
-    real_below = float(fake[allowed_missed])
+    real_below = _highest_below_max_fnr(fake)
     if real_below > fake_from:
         real_below = fake_from = (real_below + fake_from) / 2
     return real_below, min(fake_from, 1.0)
+
+
+def lowered_for(others: np.ndarray, scores: np.ndarray, fake_from: float, review_share: float) -> float:
+    """The highest `real_below` with FNR < 2 % on `others`, fakes of another kind than those among `scores`.
+
+    No lower than where `review` takes `review_share` of `scores`.
+    """
+    undecided = np.sort(scores[scores < fake_from])[::-1]
+    allowed = int(review_share * len(scores))
+    lowest = 0.0 if allowed > len(undecided) else float(undecided[allowed - 1]) if allowed else fake_from
+    return max(lowest, _highest_below_max_fnr(np.sort(others)))
+
+
+def _highest_below_max_fnr(fakes: np.ndarray) -> float:
+    """Threshold for sorted scores of fakes."""
+    return float(fakes[max(0, int(np.ceil(MAX_FNR * len(fakes))) - 1)])
 
 
 def platt(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:

@@ -23,16 +23,15 @@ from serving.errors import VersionError
 from serving.versions import digest, move, newest, next_number, versions, withdrawn
 
 from .. import machine
-from ..data.faces import Face, find_faces
+from ..data.faces import Face, find_faces, of_split
 from ..data.preprocessing import REPOSITORY
 from ..data.sources import folder_of
 from ..network import TimmNet
 from ..synthesis.batches import Loader
 from ..training.config import TrainConfig
-from ..training.train import logits
 from ..training.weights import save_network, trained
-from .calibrate import calibrate
-from .scores import evaluate, of_split
+from .calibrate import calibrated
+from .scores import evaluate
 from .torch_to_onnx import convert
 from .verify import compare, graphs_of, require, torch_graph
 
@@ -60,7 +59,7 @@ def publish(
     number = number or next_number(repository)
     loader = Loader(data, config.batch_size, config.seed)
     with draft(repository, number) as folder:
-        calibration, calibrated = calibrate(*logits(net, loader.plain(of_split(faces, "val"))), number)
+        calibration, report = calibrated(net, loader, faces, number)
         convert(net, calibration, folder / "model.onnx")
         convert(net, calibration, folder / "model.fp16.onnx", half=True)
         save_network(net, config, folder / "network.pt")
@@ -69,7 +68,7 @@ def publish(
         manifest = {
             "model_version": number,
             "files": {name: digest(folder / name) for name in FILES},
-            "calibration": calibrated,
+            "calibration": report,
             "parity": {"images": len(labelled), "checks": [check._asdict() for check in checks]},
             "metrics": evaluate(folder / "model.onnx", loader, faces, calibration),
             "data": counts(faces),

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 
 from .. import metrics
-from ..data.faces import Face
+from ..data.faces import Face, of_split
 from ..network import Calibration
 from ..synthesis.batches import Batch, Loader
 from .calibrate import review_share
@@ -30,11 +30,6 @@ def evaluate(onnx_path: Path, loader: Loader, faces: list[Face], calibration: Ca
     return report
 
 
-def of_split(faces: list[Face], name: str) -> list[Face]:
-    """The faces of one split."""
-    return [face for face in faces if face.split == name]
-
-
 def score(onnx_path: Path, batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
     """(N,) labels and (N,) calibrated probabilities of the served graph."""
     session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
@@ -43,28 +38,26 @@ def score(onnx_path: Path, batches: Iterable[Batch]) -> tuple[np.ndarray, np.nda
 
 
 def summary(labels: np.ndarray, scores: np.ndarray, calibration: Calibration) -> dict:
-    """Figures of one split; accuracy, FPR and FNR at the single threshold halfway between the two of the verdict."""
-    threshold = (calibration.real_below + calibration.fake_from) / 2
+    """Figures of one split; accuracy, FPR and FNR at the single threshold `fake_from`."""
     return {
         "images": len(labels),
         "auc": metrics.auc(labels, scores),
         "auc_95": metrics.bootstrap(labels, scores),
         "eer": metrics.equal_error_rate(labels, scores),
-        "threshold": threshold,
-        **metrics.rates(labels, scores, threshold),
+        "threshold": calibration.fake_from,
+        **metrics.rates(labels, scores, calibration.fake_from),
         "review_share": review_share(scores, calibration),
         "calibration_error": metrics.expected_calibration_error(labels, scores),
     }
 
 
 def by_source(labels: np.ndarray, scores: np.ndarray, sources: np.ndarray, calibration: Calibration) -> dict:
-    """Share of each source's images that are called fake at the single threshold."""
-    threshold = (calibration.real_below + calibration.fake_from) / 2
+    """Share of each source's images that are called fake."""
     return {
         str(source): {
             "images": int((sources == source).sum()),
             "label": "fake" if labels[sources == source][0] else "real",
-            "called_fake": float((scores[sources == source] >= threshold).mean()),
+            "called_fake": float((scores[sources == source] >= calibration.fake_from).mean()),
         }
         for source in np.unique(sources)
     }

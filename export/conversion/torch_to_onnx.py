@@ -24,10 +24,8 @@ from ..data.sources import folder_of
 from ..errors import ConversionError
 from ..network import Calibration, ServedGraph, TimmNet, Verdict
 from ..synthesis.batches import Loader
-from ..training.train import logits
 from ..training.weights import trained
-from .calibrate import calibrate
-from .scores import of_split
+from .calibrate import calibrated
 
 OPSET = 18
 FACE_SHAPE = (224, 224, 3)  # height, width, RGB; uint8
@@ -147,8 +145,7 @@ def main() -> int:
     a = parser.parse_args()
     net, config = trained(a.checkpoint)
     loader = Loader(folder_of(a.data), config.batch_size, config.seed)
-    val = of_split(find_faces(a.data, a.out), "val")
-    calibration, _ = calibrate(*logits(net, loader.plain(val)), version=0)
+    calibration, _ = calibrated(net, loader, find_faces(a.data, a.out), version=0)
     path = a.out / "model.onnx"
     convert(net, calibration, path)
     print(f"{path}: real below {calibration.real_below:.3f}, fake from {calibration.fake_from:.3f}")

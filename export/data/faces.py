@@ -84,6 +84,11 @@ class Collection:
         return [face for face in self.found if face.file not in leaking]
 
 
+def of_split(faces: list[Face], name: str) -> list[Face]:
+    """The faces of one split."""
+    return [face for face in faces if face.split == name]
+
+
 def find_faces(data: Path, out: Path, config: DataConfig | None = None) -> list[Face]:
     """The faces of `data` (see `sources.read_items`); says how much was rejected. Raises ManifestError."""
     collection = collect(data, out, config)

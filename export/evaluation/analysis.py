@@ -20,16 +20,11 @@ MISTAKES = 8  # the most confident ones that a report lists by path
 RATE_CLASS = {"fpr": 0, "fnr": 1}
 
 
-def single_threshold(limits: Threshold) -> float:
-    """The one threshold for accuracy, FPR and FNR: halfway between the two of the verdict."""
-    return (limits.real_below + limits.fake_from) / 2
-
-
 def analyse(judged: list[Judged], rounds: int, seed: int) -> dict:
     """Every figure of one split but robustness and comparisons. Needs at least one picture with a face."""
     table = columns(judged)
     limits = next(j.verdict.threshold for j in judged if j.found)
-    threshold = single_threshold(limits)
+    threshold = limits.fake_from  # the single one for accuracy, FPR and FNR
     return {
         "images": _counts(judged),
         "threshold": threshold,
@@ -65,7 +60,7 @@ def level(
 
     def figures(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
         review = (p >= limits.real_below) & (p < limits.fake_from)
-        return metrics.figures(y, p, single_threshold(limits)) | {"review": float(review.mean())}
+        return metrics.figures(y, p, limits.fake_from) | {"review": float(review.mean())}
 
     values = figures(labels, scores)
     spans = metrics.intervals(figures, (labels, scores), groups, rounds, seed)

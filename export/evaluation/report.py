@@ -18,7 +18,7 @@ SHOWN = ("accuracy", "fpr", "fnr", "auc", "eer", "ap", "ece", "review")
 EXPLAINED = {
     "accuracy": "share of pictures judged right at the single threshold",
     "fpr": "share of genuine faces called fake at the single threshold",
-    "fnr": "share of fakes that pass as genuine at the single threshold",
+    "fnr": "share of fakes that are not called fake at the single threshold",
     "auc": "chance that a fake scores higher than a genuine face; 0.5 is guessing",
     "eer": "the error where both error rates are equal",
     "ap": "mean precision over all thresholds; depends on the share of fakes",

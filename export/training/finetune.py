@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import metrics
 from ..conversion.calibrate import sigmoid
-from ..data.faces import DataConfig, Face, find_faces
+from ..data.faces import DataConfig, Face, find_faces, of_split
 from ..data.sources import folder_of
 from ..errors import ManifestError
 from ..network import TimmNet
@@ -57,7 +57,7 @@ def figures(net: TimmNet, loader: Loader, faces: list[Face]) -> dict[str, float]
 def finetune(config: TrainConfig, checkpoint: Path, data: Path, cases: list[Face], out: Path) -> dict:
     """Trains, and returns the figures before and after on `old` and `cases`."""
     known, folder = find_faces(data, out), folder_of(data)
-    learned = [face for face in cases if face.split == "train"] * REPEATS
+    learned = of_split(cases, "train") * REPEATS
     if not learned:
         raise ManifestError("no case is in the split train; give more cases, or a column split")
     material = gather([config.recipe], None, known, folder, out)
@@ -67,11 +67,11 @@ def finetune(config: TrainConfig, checkpoint: Path, data: Path, cases: list[Face
     held_back = {"old": known, "cases": cases}
     return {
         name: {
-            state: figures(net, loader, [face for face in faces if face.split == "test"])
+            state: figures(net, loader, of_split(faces, "test"))
             for state, net in (("before", teacher), ("after", after))
         }
         for name, faces in held_back.items()
-        if any(face.split == "test" for face in faces)
+        if of_split(faces, "test")
     }
 
 

@@ -17,7 +17,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from ..data.faces import Face, find_faces
+from ..data.faces import Face, find_faces, of_split
 from ..data.sources import folder_of
 from ..errors import PruneError
 from ..network import FaceNet, TimmNet
@@ -104,7 +104,7 @@ def prune_to(
     """Prunes `net` by faces of the split train and writes it as `train.trained` reads it."""
     if not isinstance(net, FaceNet):
         raise PruneError('a plain network is there to compare with; prune one with head = "taps"')
-    plan = loader.plan([face for face in faces if face.split == "train"], 0, config.recipe)
+    plan = loader.plan(of_split(faces, "train"), 0, config.recipe)
     prune(net, list(loader.load(plan[: pruning.batches], config.recipe)), pruning)
     print("left of EfficientNet-B0: {:.1%} multiply-adds, {:.1%} parameters".format(*shares(net)), flush=True)
     save_network(net, config, path)

@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from ..data.faces import Face, find_faces
+from ..data.faces import Face, find_faces, of_split
 from ..data.sources import folder_of
 from ..machine import keep_freed_memory
 from ..network import Output, TimmNet
@@ -195,7 +195,7 @@ def train(
         cpu: stay on the CPU where there is CUDA.
     """
     loader = Loader(data, config.batch_size, config.seed, material)
-    chosen = [face for face in faces if face.split == "train"]
+    chosen = of_split(faces, "train")
     plan = [batch for epoch in range(config.epochs) for batch in loader.plan(chosen, epoch, config.recipe)]
     run, checkpoint = Run(config, len(plan), start, teachers, cpu), out / "checkpoint.pt"
     if checkpoint.exists():

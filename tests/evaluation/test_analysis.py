@@ -21,7 +21,7 @@ def test_a_split_is_counted_completely(split):
         "no_face": ["0-None.jpg"],
         "refused": {"1-broken.jpg": "The image is truncated."},
     }
-    assert report["threshold"] == 0.5
+    assert report["threshold"] == 0.7
     assert sum(report["confusion"].values()) == 80
     assert {kind: sum(row.values()) for kind, row in report["labels"].items()} == {"real": 41, "fake": 41}
     assert report["labels"]["real"]["no_face"] == report["labels"]["fake"]["refused"] == 1
@@ -54,13 +54,13 @@ def test_quality_bins_hold_what_their_edges_say(split):
 def test_a_video_counts_by_the_mean_of_its_frames(judged):
     frames = [
         judged(label, p, path=f"/frames/{i:06}.png", clip=clip, group=clip)
-        for clip, label, scores in (("a", 0, (0.1, 0.8)), ("b", 1, (0.2, 0.9)), ("c", 1, (0.4, 0.6)))
+        for clip, label, scores in (("a", 0, (0.1, 0.8)), ("b", 1, (0.6, 0.9)), ("c", 1, (0.65, 0.85)))
         for i, p in enumerate(scores)
     ]
     levels = analysis.analyse([*frames, judged(0, 0.2)], rounds=20, seed=0)["level"]
     assert levels["image"]["count"] == 7
     assert levels["video"]["count"] == 3
-    assert levels["video"]["values"]["accuracy"] == pytest.approx(2 / 3 + 1 / 3)  # means 0.45, 0.55 and 0.5
+    assert levels["video"]["values"]["accuracy"] == 1  # means 0.45, 0.75 and 0.75
     assert levels["video"]["values"]["auc"] == 1
     assert analysis.mistakes(frames, 0.5)[0]["path"] == "a, frame 1"
     assert levels["image"]["values"]["auc"] == pytest.approx(metrics.auc(*_labels_and_scores(frames, judged(0, 0.2))))

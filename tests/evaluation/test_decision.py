@@ -54,7 +54,7 @@ def test_a_budget_has_a_good_side(figure, measured, met):
     [
         ("0.99", "", "no"),
         ("0.5", "", "yes"),
-        ("0.5", "[goal.test]\nfpr = 0.0001", "limits"),
+        ("0.5", "[goal.test]\nfnr = 0.0001", "limits"),
         ("MEASURED", "", "limits"),
     ],
     ids=["floor-missed", "all-met", "goal-missed", "met-by-chance"],

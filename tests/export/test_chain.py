@@ -106,7 +106,9 @@ def test_the_teacher_in_the_repository_is_that_of_its_configuration():
 
 def test_the_next_student_in_the_repository_is_that_of_its_configuration():
     net, config = trained(CONFIGS.parent / "weights" / "student.pt")
-    assert config == ChainConfig.read(CONFIGS / "student.toml").stages[-1].train
+    *_, last, mean = ChainConfig.read(CONFIGS / "student.toml").stages
+    assert mean.average[-1] == last.name
+    assert config == last.train
     multiply_adds, parameters = shares(net)
     assert multiply_adds <= 0.6
     assert parameters <= 0.5

@@ -12,7 +12,8 @@ import onnx
 import pytest
 import torch
 
-from export.conversion.calibrate import calibrate, sigmoid
+from export import metrics
+from export.conversion.calibrate import MAX_REVIEW_SHARE, REVIEW_SHARE_FOR_BLENDS, calibrate, sigmoid
 from export.conversion.publish import publish
 from export.conversion.torch_to_onnx import ConversionError, check_graph, convert, mixed_types
 from export.conversion.verify import (
@@ -173,19 +174,38 @@ def test_calibration_mends_overconfidence_and_reports_it():
     rng = np.random.default_rng(0)
     truth = rng.normal(0, 2, 4000)
     labels = (rng.random(4000) < sigmoid(truth)).astype(np.float32)
-    calibration, report = calibrate(labels, 3 * truth, 5)
+    calibration, report = calibrate(labels, 3 * truth, 3 * truth, 5)
     assert calibration.version == 5
     assert calibration.temperature == pytest.approx(3, rel=0.1)
     assert report["calibration_error"] < 0.03 < report["calibration_error_before"]
     assert report["fpr_at_fake_from"] < 0.03
     assert report["fnr_at_real_below"] < 0.02
     assert not report["review_share_passed"], "classes that overlap so far leave most images undecided"
-    assert calibrate(labels, np.where(labels, 9.0, -9.0) + truth / 9, 5)[1]["review_share_passed"]
+    sure = np.where(labels, 9.0, -9.0) + truth / 9
+    assert calibrate(labels, sure, sure[labels == 1], 5)[1]["review_share_passed"]
+
+
+def test_review_takes_blends_as_far_as_its_share_goes():
+    """Generated faces far from the real ones, and blends between them."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0.0, 1.0], 2000)
+    logits = np.where(labels, 6.0, -6.0) + rng.normal(0, 2, 4000)
+    missed = {}
+    for name, at in {"generated": 6.0, "near": 0.0, "far": -6.0}.items():
+        _, report = calibrate(labels, logits, at + rng.normal(0, 2, 2000), 5)
+        missed[name] = report["blended_fnr_at_real_below"]
+        assert report["fpr_at_fake_from"] < 0.03
+        assert report["fnr_at_real_below"] < 0.02
+        assert report["review_share"] <= REVIEW_SHARE_FOR_BLENDS < MAX_REVIEW_SHARE
+        if name == "far":
+            assert report["review_share"] == pytest.approx(REVIEW_SHARE_FOR_BLENDS, abs=0.001)
+    assert missed["generated"] < metrics.MAX_FNR
+    assert missed["near"] < missed["far"]
 
 
 def test_calibration_needs_both_classes():
     with pytest.raises(ValueError, match="real and fake"):
-        calibrate(np.ones(3), np.zeros(3), 1)
+        calibrate(np.ones(3), np.zeros(3), np.zeros(3), 1)
 
 
 @pytest.fixture

@@ -41,6 +41,13 @@ def test_thresholds_that_cross_become_their_mean():
     assert real_below == fake_from == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(("review_share", "expected"), [(0.0, 0.6), (0.1, 0.5), (0.2, 0.4), (1.0, 0.2)])
+def test_threshold_for_other_fakes_is_bounded_by_review(review_share, expected):
+    """Ten scores from 0 to 0.9: each is a tenth of `review`; of the others, 0.2 is the lowest."""
+    found = metrics.lowered_for(np.array([0.5, 0.2, 0.7]), np.arange(10) / 10, 0.6, review_share)
+    assert found == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(("temperature", "bias"), [(0.5, 0.0), (1.0, 1.5), (3.0, -2.0)])
 def test_temperature_and_bias_are_recovered(temperature, bias):
     rng = np.random.default_rng(0)
