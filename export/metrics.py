@@ -65,15 +65,14 @@ def thresholds(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     return real_below, min(fake_from, 1.0)
 
 
-def lowered_for(others: np.ndarray, scores: np.ndarray, fake_from: float, review_share: float) -> float:
+def real_below_for(others: np.ndarray, scores: np.ndarray, fake_from: float, review_share: float) -> float:
     """The highest `real_below` with FNR < 2 % on `others`, fakes of another kind than those among `scores`.
 
     No lower than where `review` takes `review_share` of `scores`.
     """
-    undecided = np.sort(scores[scores < fake_from])[::-1]
-    allowed = int(review_share * len(scores))
-    lowest = 0.0 if allowed > len(undecided) else float(undecided[allowed - 1]) if allowed else fake_from
-    return max(lowest, _highest_below_max_fnr(np.sort(others)))
+    steps = np.append(fake_from, np.sort(scores[scores < fake_from])[::-1])  # each one lower: one more in `review`
+    lowest = steps[min(int(review_share * len(scores)), len(steps) - 1)]
+    return max(float(lowest), _highest_below_max_fnr(np.sort(others)))
 
 
 def _highest_below_max_fnr(fakes: np.ndarray) -> float:

@@ -49,7 +49,7 @@ def calibrate(labels: np.ndarray, logits: np.ndarray, blended: np.ndarray, versi
     temperature, bias = metrics.platt(labels, logits)
     scores, swaps = (sigmoid((values - bias) / temperature) for values in (logits, blended))
     real_below, fake_from = metrics.thresholds(labels, scores)
-    real_below = min(real_below, metrics.lowered_for(swaps, scores, fake_from, REVIEW_SHARE_FOR_BLENDS))
+    real_below = min(real_below, metrics.real_below_for(swaps, scores, fake_from, REVIEW_SHARE_FOR_BLENDS))
     calibration = Calibration(version, temperature, real_below, fake_from, bias)
     return calibration, asdict(calibration) | _report(labels, sigmoid(logits), scores, swaps, calibration)
 

@@ -11,7 +11,7 @@ import argparse
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -84,7 +84,7 @@ class Collection:
         return [face for face in self.found if face.file not in leaking]
 
 
-def of_split(faces: list[Face], name: str) -> list[Face]:
+def of_split(faces: Sequence[Face], name: str) -> list[Face]:
     """The faces of one split."""
     return [face for face in faces if face.split == name]
 

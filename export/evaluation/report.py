@@ -81,11 +81,11 @@ def cells(confusion: dict[str, int]) -> dict[str, str]:
         name: count / max(1, real if name in ("true_real", "false_fake") else fake) for name, count in confusion.items()
     }
     return {
-        "true_real": f"Genuine and let through: {percent(share['true_real'])} of genuine faces. Nobody is bothered.",
+        "true_real": f"Genuine and not called fake: {percent(share['true_real'])} of genuine faces.",
         "false_fake": f"Genuine but called fake: {percent(share['false_fake'])} of genuine faces. "
         "An honest person is stopped: complaints, and work for reviewers.",
-        "false_real": f"Fake but let through: {percent(share['false_real'])} of fakes. "
-        "This is the damage that the system is there to prevent.",
+        "false_real": f"Fake but not called so: {percent(share['false_real'])} of fakes. "
+        "Where it is labelled real, this is the damage that the system is there to prevent; a person may catch the rest.",
         "true_fake": f"Fake and caught: {percent(share['true_fake'])} of fakes.",
     }
 

@@ -44,7 +44,7 @@ def test_thresholds_that_cross_become_their_mean():
 @pytest.mark.parametrize(("review_share", "expected"), [(0.0, 0.6), (0.1, 0.5), (0.2, 0.4), (1.0, 0.2)])
 def test_threshold_for_other_fakes_is_bounded_by_review(review_share, expected):
     """Ten scores from 0 to 0.9: each is a tenth of `review`; of the others, 0.2 is the lowest."""
-    found = metrics.lowered_for(np.array([0.5, 0.2, 0.7]), np.arange(10) / 10, 0.6, review_share)
+    found = metrics.real_below_for(np.array([0.5, 0.2, 0.7]), np.arange(10) / 10, 0.6, review_share)
     assert found == pytest.approx(expected)
 
 
