@@ -40,7 +40,7 @@ lint: .venv/.test ## ruff on everything, mypy strict on the client
 	.venv/bin/mypy
 
 perf: PROFILE = # here a load profile of perf/profiles.toml; what is given on the command line goes before this
-perf: .venv/.perf ## do the budgets hold? report and verdicts in 5 minutes; PROFILE= one load (soak: 12 minutes), DEPLOYMENT=, URL= of a running server
+perf: .venv/.perf ## do the budgets hold? report and verdicts in 5 minutes; PROFILE= one load (soak: 16 minutes), DEPLOYMENT=, URL= of a running server
 	.venv/bin/python -m perf --deployment $(DEPLOYMENT) $(if $(PROFILE),--profile $(PROFILE)) $(if $(URL),--url $(URL))
 
 perf-peers: .venv/.perf $(PEERS:%=.venv-peers-%/.peer) ## the same student in FastAPI and LitServe, as ratios to ours (10 minutes); ONNX= a graph, ARGS=

@@ -85,7 +85,8 @@ def cells(confusion: dict[str, int]) -> dict[str, str]:
         "false_fake": f"Genuine but called fake: {percent(share['false_fake'])} of genuine faces. "
         "An honest person is stopped: complaints, and work for reviewers.",
         "false_real": f"Fake but not called so: {percent(share['false_real'])} of fakes. "
-        "Where it is labelled real, this is the damage that the system is there to prevent; a person may catch the rest.",
+        "Where it is labelled real, this is the damage that the system is there to prevent; "
+        "a person may catch the rest.",
         "true_fake": f"Fake and caught: {percent(share['true_fake'])} of fakes.",
     }
 
