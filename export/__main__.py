@@ -24,6 +24,7 @@ STAGES = {
     "verify": "conversion.verify",
     "engine": "conversion.onnx_to_engine",
     "benchmark": "conversion.benchmark",
+    "compare": "compare",
     "ablate": "ablate",
     "evaluate": "evaluation.evaluate",
 }

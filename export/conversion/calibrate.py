@@ -11,7 +11,7 @@ since an operator may widen or narrow the band.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -47,16 +47,22 @@ def calibrate(labels: np.ndarray, logits: np.ndarray, blended: np.ndarray, versi
     if len(np.unique(labels)) < 2:
         raise ValueError(f"calibration needs real and fake faces in the split val, got {len(labels)} of one class")
     temperature, bias = metrics.platt(labels, logits)
-    scores, swaps = (sigmoid((values - bias) / temperature) for values in (logits, blended))
+    scale = Calibration(version, temperature, 0.0, 1.0, bias)
+    scores, swaps = (probabilities(values, scale) for values in (logits, blended))
     real_below, fake_from = metrics.thresholds(labels, scores)
     real_below = min(real_below, metrics.real_below_for(swaps, scores, fake_from, REVIEW_SHARE_FOR_BLENDS))
-    calibration = Calibration(version, temperature, real_below, fake_from, bias)
+    calibration = replace(scale, real_below=real_below, fake_from=fake_from)
     return calibration, asdict(calibration) | _report(labels, sigmoid(logits), scores, swaps, calibration)
 
 
 def review_share(scores: np.ndarray, calibration: Calibration) -> float:
     """Share of probabilities that are neither `real` nor `fake`."""
     return float(((scores >= calibration.real_below) & (scores < calibration.fake_from)).mean())
+
+
+def probabilities(logits: np.ndarray, calibration: Calibration) -> np.ndarray:
+    """Of fake, as the served graph makes them of its network's logits."""
+    return sigmoid((logits - calibration.bias) / calibration.temperature)
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:

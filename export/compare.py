@@ -1,0 +1,128 @@
+"""Checkpoints side by side, each calibrated as publication would -> which to publish, before anything is converted.
+
+Reads trained networks and the splits val, test and cross as served; prints a table, and the verdict of each network on
+pictures that one watches, such as those of a demonstration or of a dispute: a mean may rise while one of them turns
+wrong. Networks here, not the server: figures differ from published ones by what conversion changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from . import metrics
+from .conversion.calibrate import calibrate, probabilities
+from .conversion.scores import summary
+from .data.faces import Face, find_faces, of_split
+from .data.sources import folder_of
+from .errors import ExportError
+from .network import Calibration, TimmNet
+from .synthesis.augment import REAL
+from .synthesis.batches import Loader
+from .training.train import logits
+from .training.weights import trained
+
+COLUMNS = {
+    "val AUC": ("val", "auc"),
+    "val EER": ("val", "eer"),
+    "test AUC": ("test", "auc"),
+    "test EER": ("test", "eer"),
+    "accuracy": ("test", "accuracy"),
+    "FPR": ("test", "fpr"),
+    "FNR": ("test", "fnr"),
+    "review": ("test", "review_share"),
+    "passed": ("test", "passed"),
+    "blends AUC": ("blends", "auc"),
+    "blends passed": ("blends", "passed"),
+    "cross AUC": ("cross", "auc"),
+    "cross passed": ("cross", "passed"),
+}
+
+
+def judge(net: TimmNet, loader: Loader, faces: list[Face]) -> tuple[Calibration, dict[str, dict]]:
+    """What publication would fix, and the figures of val, test, cross and of self-blended fakes of test (`blends`).
+
+    `passed` is the share of fakes below `real_below`. ExportError where there is no val or test; cross may be missing.
+    """
+    if missing := {"val", "test"} - {face.split for face in faces}:
+        raise ExportError(f"the data has no faces in {' and '.join(sorted(missing))}: give the manifest a column split")
+    splits = {name: of_split(faces, name) for name in ("val", "test", "cross")}
+    scored = {name: logits(net, loader.plain(split)) for name, split in splits.items() if split}
+    blended = {name: logits(net, loader.blended(_real(faces, name)))[1] for name in ("val", "test")}
+    calibration, _ = calibrate(*scored["val"], blended["val"], version=1)
+    labels, values = scored["test"]
+    real = values[labels == REAL]
+    scored["blends"] = np.repeat([0, 1], [len(real), len(blended["test"])]), np.append(real, blended["test"])
+    return calibration, {name: _figures(*pair, calibration) for name, pair in scored.items()}
+
+
+def _real(faces: list[Face], split: str) -> list[Face]:
+    return [face for face in of_split(faces, split) if face.label == REAL]
+
+
+def _figures(labels: np.ndarray, values: np.ndarray, calibration: Calibration) -> dict:
+    scores = probabilities(values, calibration)
+    return summary(labels, scores, calibration) | {
+        "passed": float((scores[labels == 1] < calibration.real_below).mean())
+    }
+
+
+def watched(net: TimmNet, loader: Loader, faces: list[Face], calibration: Calibration) -> list[str]:
+    """`0.437 fake` for each face: its probability of fake, and the verdict that the served graph would give."""
+    scores = probabilities(logits(net, loader.plain(faces))[1], calibration) if faces else []
+    return [f"{score:.3f} {_verdict(score, calibration)}" for score in scores]
+
+
+def _verdict(score: float, calibration: Calibration) -> str:
+    if score >= calibration.fake_from:
+        return "fake"
+    return "real" if score < calibration.real_below else "review"
+
+
+def markdown(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for a document; the first column holds names."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (names, ["---"] * len(names), *rows)) + "\n"
+
+
+def cells(figures: Mapping[str, dict]) -> list[str]:
+    """One row of COLUMNS; `-` where the data lacks the split."""
+
+    def text(split: str, figure: str) -> str:
+        if split not in figures:
+            return "-"
+        value = figures[split][figure]
+        return f"{value:.3f}" if figure == "auc" else f"{value:.1%}"
+
+    return [text(*where) for where in COLUMNS.values()]
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, _, path = text.rpartition("=")
+    return name or Path(path).stem, Path(path)
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m export compare", description=__doc__)
+    parser.add_argument("checkpoints", nargs="+", metavar="[NAME=]CHECKPOINT", type=_named)
+    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder, which keeps the faces")
+    parser.add_argument("--watch", type=Path, help="pictures to show one by one: as --data")
+    arguments = parser.parse_args()
+    faces = find_faces(arguments.data, arguments.out)
+    pictures = find_faces(arguments.watch, arguments.out / "watched") if arguments.watch else []
+    table, verdicts = [], []
+    for name, checkpoint in arguments.checkpoints:
+        net, config = trained(checkpoint)
+        calibration, figures = judge(net, Loader(folder_of(arguments.data), config.batch_size, config.seed), faces)
+        table.append([name, *cells(figures)])
+        watch = Loader(folder_of(arguments.watch), config.batch_size, config.seed) if pictures else None
+        verdicts.append([name, *(watched(net, watch, pictures, calibration) if watch else [])])
+        print(f"{name} measured", flush=True)
+    print("\n" + markdown(["network", *COLUMNS], table))
+    if pictures:
+        print(markdown(["network", *(picture.path for picture in pictures)], verdicts))
+    return 0

@@ -1,0 +1,75 @@
+"""Checkpoints side by side: calibrated as publication does, judged as the served graph does."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from export import compare
+from export.conversion.calibrate import calibrated
+from export.data.faces import find_faces, of_split
+from export.errors import ExportError
+from export.network import FaceNet, ServedGraph
+from export.synthesis.batches import Loader
+from export.training.config import TrainConfig
+from export.training.weights import save_network
+
+CONFIG = TrainConfig(side_px=64, batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def faces(data, tmp_path_factory):
+    return find_faces(data, tmp_path_factory.mktemp("faces"))
+
+
+@pytest.fixture(scope="module")
+def net() -> FaceNet:
+    torch.manual_seed(0)
+    return FaceNet(side_px=64).eval()
+
+
+def test_a_network_is_calibrated_as_for_publication(net, data, faces):
+    loader = Loader(data, 2, 0)
+    calibration, figures = compare.judge(net, loader, faces)
+    assert calibration == calibrated(net, loader, faces, 1)[0]
+    assert {name: row["images"] for name, row in figures.items()} == {"val": 4, "test": 4, "blends": 4}
+    assert figures["test"]["threshold"] == calibration.fake_from
+    cells = dict(zip(compare.COLUMNS, compare.cells(figures), strict=True))
+    assert cells["cross AUC"] == "-" and cells["test AUC"] == f"{figures['test']['auc']:.3f}"
+
+
+def test_a_watched_picture_gets_the_verdict_of_the_served_graph(net, data, faces):
+    loader = Loader(data, 2, 0)
+    calibration, _ = compare.judge(net, loader, faces)
+    served = ServedGraph(net, calibration)
+    pictures = of_split(faces, "train") + of_split(faces, "test")  # thresholds lie on faces of val
+    expected = []
+    for batch in loader.plain(pictures):
+        with torch.inference_mode():
+            verdict = served(torch.from_numpy(batch.faces))
+        below, above = verdict.THRESHOLD[0].tolist()
+        expected += [
+            (p, "fake" if p >= above else "real" if p < below else "review")
+            for p in verdict.FAKE_PROBABILITY[:, 0].tolist()
+        ]
+    told = [text.split() for text in compare.watched(net, loader, pictures, calibration)]
+    np.testing.assert_allclose([float(score) for score, _ in told], [p for p, _ in expected], atol=6e-4)
+    assert [label for _, label in told] == [label for _, label in expected]
+
+
+def test_the_command_prints_one_row_a_checkpoint(net, data, tmp_path, monkeypatch, capsys):
+    save_network(net, CONFIG, tmp_path / "first.pt")
+    arguments = ["--data", str(data), "--out", str(tmp_path / "run"), "--watch", str(data)]
+    monkeypatch.setattr(sys, "argv", ["compare", *arguments, str(tmp_path / "first.pt"), f"again={tmp_path}/first.pt"])
+    assert compare.main() == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    names = [line.split("|")[1].strip() for line in rows]
+    assert names == ["network", "---", "first", "again"] * 2
+    assert rows[2].replace("first", "again") == rows[3], "the same network twice"
+    assert "real0.jpg" in rows[4] and ("real" in rows[6] or "review" in rows[6] or "fake" in rows[6])
+
+
+def test_data_without_a_split_to_calibrate_on_is_refused(net, data, faces):
+    with pytest.raises(ExportError, match="val"):
+        compare.judge(net, Loader(data, 2, 0), of_split(faces, "test"))
