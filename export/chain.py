@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .conversion.publish import publish
-from .data.faces import DataConfig, Face, collect, folder_of, table
+from .data.faces import DataConfig, Face, collect, folder_of, known_faces, table
 from .data.preprocessing import REPOSITORY
 from .synthesis.batches import Loader, Material
 from .synthesis.material import gather
@@ -132,14 +132,17 @@ def main() -> int:
     parser.add_argument("--init", type=Path, help="starting weights of stages that name none: checkpoint or backbone")
     parser.add_argument("--no-publish", action="store_true", help="end with the checkpoint")
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default %(default)s")
+    parser.add_argument("--known", type=Path, help="pictures that must not get the opposite of their truth: as --data")
     arguments = parser.parse_args()
     out = arguments.out or Path("runs") / arguments.config.stem
+    known = known_faces(arguments.known, out / "known") if arguments.known else ()
     checkpoint, faces = run(ChainConfig.read(arguments.config), arguments.data, out, arguments.init)
     if arguments.no_publish:
         return 0
     net, config = trained(checkpoint)
     folder = folder_of(arguments.data)
-    manifest = publish(net, config, folder, faces, parents={"checkpoint": checkpoint}, repository=arguments.repository)
+    parents, repository = {"checkpoint": checkpoint}, arguments.repository
+    manifest = publish(net, config, folder, faces, parents=parents, repository=repository, known=known)
     print(json.dumps({name: manifest[name] for name in ("model_version", "calibration", "metrics")}, indent=2))
     return 0
 

@@ -1,8 +1,8 @@
 """Checkpoints side by side, each calibrated as publication would -> which to publish, before anything is converted.
 
 Reads trained networks and the splits val, test and cross as served; prints a table, and the verdict of each network on
-pictures that one watches, such as those of a demonstration or of a dispute: a mean may rise while one of them turns
-wrong. Networks here, not the server: figures differ from published ones by what conversion changes.
+known pictures, such as those of a demonstration or of a dispute: a mean may rise while one of them turns wrong.
+Networks here, not the server: figures differ from published ones by what conversion changes.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import metrics
-from .conversion.calibrate import calibrate, probabilities
+from .conversion.calibrate import calibrate, probabilities, verdict
 from .conversion.scores import summary
-from .data.faces import Face, find_faces, of_split
+from .data.faces import Face, find_faces, known_faces, of_split
 from .data.sources import folder_of
 from .errors import ExportError
 from .network import Calibration, TimmNet
@@ -70,16 +69,10 @@ def _figures(labels: np.ndarray, values: np.ndarray, calibration: Calibration) -
     }
 
 
-def watched(net: TimmNet, loader: Loader, faces: list[Face], calibration: Calibration) -> list[str]:
+def verdicts(net: TimmNet, loader: Loader, faces: list[Face], calibration: Calibration) -> list[str]:
     """`0.437 fake` for each face: its probability of fake, and the verdict that the served graph would give."""
     scores = probabilities(logits(net, loader.plain(faces))[1], calibration) if faces else []
-    return [f"{score:.3f} {_verdict(score, calibration)}" for score in scores]
-
-
-def _verdict(score: float, calibration: Calibration) -> str:
-    if score >= calibration.fake_from:
-        return "fake"
-    return "real" if score < calibration.real_below else "review"
+    return [f"{score:.3f} {verdict(score, calibration)}" for score in scores]
 
 
 def markdown(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -110,19 +103,19 @@ def main() -> int:
     parser.add_argument("checkpoints", nargs="+", metavar="[NAME=]CHECKPOINT", type=_named)
     parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder, which keeps the faces")
-    parser.add_argument("--watch", type=Path, help="pictures to show one by one: as --data")
+    parser.add_argument("--known", type=Path, help="pictures to show the verdicts on, one by one: as --data")
     arguments = parser.parse_args()
     faces = find_faces(arguments.data, arguments.out)
-    pictures = find_faces(arguments.watch, arguments.out / "watched") if arguments.watch else []
-    table, verdicts = [], []
+    known = known_faces(arguments.known, arguments.out / "known") if arguments.known else []
+    table, pictures = [], []
     for name, checkpoint in arguments.checkpoints:
         net, config = trained(checkpoint)
-        calibration, figures = judge(net, Loader(folder_of(arguments.data), config.batch_size, config.seed), faces)
+        loader = Loader(folder_of(arguments.data), config.batch_size, config.seed)
+        calibration, figures = judge(net, loader, faces)
         table.append([name, *cells(figures)])
-        watch = Loader(folder_of(arguments.watch), config.batch_size, config.seed) if pictures else None
-        verdicts.append([name, *(watched(net, watch, pictures, calibration) if watch else [])])
+        pictures.append([name, *verdicts(net, loader, known, calibration)])
         print(f"{name} measured", flush=True)
     print("\n" + markdown(["network", *COLUMNS], table))
-    if pictures:
-        print(markdown(["network", *(picture.path for picture in pictures)], verdicts))
+    if known:
+        print(markdown(["network", *(Path(face.path).name for face in known)], pictures))
     return 0

@@ -65,6 +65,13 @@ def probabilities(logits: np.ndarray, calibration: Calibration) -> np.ndarray:
     return sigmoid((logits - calibration.bias) / calibration.temperature)
 
 
+def verdict(score: float, calibration: Calibration) -> str:
+    """`real`, `review` or `fake`, as the served graph's thresholds decide."""
+    if score >= calibration.fake_from:
+        return "fake"
+    return "real" if score < calibration.real_below else "review"
+
+
 def sigmoid(values: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)), without overflow."""
     return np.exp(-np.logaddexp(0, -values))

@@ -2,9 +2,9 @@
 
 Reads the trained network and the splits val, test and cross; writes `model_repository/classifier/<n>/` with both ONNX
 graphs, the network to fine-tune from, the Python host and `manifest.json`, and keeps the versions that are there.
-Nothing is published that the gate of `verify.py` does not pass. A version is made in a folder that Triton never scans
-and renamed into place, so that a server sees all of it or none. The way back is `python -m serving.versions rollback`,
-which needs no torch.
+Nothing is published that the gate of `verify.py` does not pass, or that says the opposite of the truth about a known
+picture. A version is made in a folder that Triton never scans and renamed into place, so that a server sees all of it
+or none. The way back is `python -m serving.versions rollback`, which needs no torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -23,15 +23,17 @@ from serving.errors import VersionError
 from serving.versions import digest, move, newest, next_number, versions, withdrawn
 
 from .. import machine
-from ..data.faces import Face, find_faces, of_split
+from ..data.faces import Face, find_faces, known_faces, of_split
 from ..data.preprocessing import REPOSITORY
 from ..data.sources import folder_of
-from ..network import TimmNet
+from ..errors import GateError
+from ..network import Calibration, TimmNet
+from ..synthesis.augment import REAL
 from ..synthesis.batches import Loader
 from ..training.config import TrainConfig
 from ..training.weights import save_network, trained
-from .calibrate import calibrated
-from .scores import evaluate
+from .calibrate import calibrated, verdict
+from .scores import evaluate, score
 from .torch_to_onnx import convert
 from .verify import compare, graphs_of, require, torch_graph
 
@@ -46,6 +48,7 @@ def publish(
     number: int | None = None,
     parents: Mapping[str, Path] | None = None,
     repository: Path = REPOSITORY,
+    known: Sequence[Face] = (),
 ) -> dict:
     """Calibrates, converts, verifies and publishes `net`; returns the manifest.
 
@@ -53,6 +56,7 @@ def publish(
         number: of the version; the next free one where it is None.
         parents: files that the network came from, such as its checkpoint and its teacher's, named by their hash.
         repository: where the versions are; the folder beside it must be writable and on the same file system.
+        known: faces whose truth is settled, their paths absolute: a real one must not be `fake`, a fake one not `real`.
 
     Raises GateError, ConversionError or VersionError, and then leaves everything as it was.
     """
@@ -63,6 +67,7 @@ def publish(
         convert(net, calibration, folder / "model.onnx")
         convert(net, calibration, folder / "model.fp16.onnx", half=True)
         save_network(net, config, folder / "network.pt")
+        require_known(folder / "model.onnx", loader, known, calibration)
         labelled = of_split(faces, "val") + of_split(faces, "test")
         checks = require(compare(torch_graph(net, calibration), graphs_of(folder), loader.plain(labelled)))
         manifest = {
@@ -81,6 +86,20 @@ def publish(
         }
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
+
+
+def require_known(graph: Path, loader: Loader, known: Sequence[Face], calibration: Calibration) -> None:
+    """Raises GateError, naming them, for known faces that get the opposite of their truth; `review` is not that."""
+    if not known:
+        return
+    _, scores = score(graph, loader.plain(known))
+    if len(scores) < len(known):
+        raise GateError(f"{len(known) - len(scores)} of {len(known)} known pictures cannot be decoded")
+    told = [(face, p, verdict(p, calibration)) for face, p in zip(known, scores.tolist(), strict=True)]
+    wrong = [row for row in told if row[2] == ("fake" if row[0].label == REAL else "real")]
+    if wrong:
+        lines = "".join(f"\n  {face.path}: {p:.3f}, {label}" for face, p, label in wrong)
+        raise GateError(f"{len(wrong)} of {len(known)} known pictures would get the opposite of their truth:{lines}")
 
 
 @contextmanager
@@ -118,11 +137,13 @@ def main() -> int:
     parser.add_argument("--checkpoint", type=Path, help="another checkpoint")
     parser.add_argument("--version", type=int, help="number of the published model (default: the next free one)")
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default %(default)s")
+    parser.add_argument("--known", type=Path, help="pictures that must not get the opposite of their truth: as --data")
     a = parser.parse_args()
     checkpoint = a.checkpoint or a.out / "checkpoint.pt"
     net, config = trained(checkpoint)
     faces, parents = find_faces(a.data, a.out), {"checkpoint": checkpoint}
-    manifest = publish(net, config, folder_of(a.data), faces, a.version, parents, a.repository)
+    known = known_faces(a.known, a.out / "known") if a.known else ()
+    manifest = publish(net, config, folder_of(a.data), faces, a.version, parents, a.repository, known)
     print(json.dumps({name: manifest[name] for name in ("model_version", "calibration", "metrics")}, indent=2))
     return 0
 

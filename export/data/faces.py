@@ -12,7 +12,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from .duplicates import Duplicate, across_splits
@@ -98,6 +98,18 @@ def find_faces(data: Path, out: Path, config: DataConfig | None = None) -> list[
         f"{len(collection.leaking)} files dropped as duplicates"
     )
     return faces
+
+
+def known_faces(data: Path, out: Path) -> list[Face]:
+    """The faces of pictures whose truth is settled, apart from the data to learn from; their paths are absolute.
+
+    ManifestError where one of them is broken or shows no face.
+    """
+    collection = collect(data, out)
+    if collection.rejected:
+        lines = "".join(f"\n  {what}: {reason}" for _, what, reason in collection.rejected)
+        raise ManifestError(f"{data}: every known picture must show a face; mend or remove{lines}")
+    return [replace(face, path=str((folder_of(data) / face.path).resolve())) for face in collection.found]
 
 
 def collect(data: Path, out: Path, config: DataConfig | None = None) -> Collection:

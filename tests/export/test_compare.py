@@ -39,7 +39,7 @@ def test_a_network_is_calibrated_as_for_publication(net, data, faces):
     assert cells["cross AUC"] == "-" and cells["test AUC"] == f"{figures['test']['auc']:.3f}"
 
 
-def test_a_watched_picture_gets_the_verdict_of_the_served_graph(net, data, faces):
+def test_a_known_picture_gets_the_verdict_of_the_served_graph(net, data, faces):
     loader = Loader(data, 2, 0)
     calibration, _ = compare.judge(net, loader, faces)
     served = ServedGraph(net, calibration)
@@ -53,14 +53,15 @@ def test_a_watched_picture_gets_the_verdict_of_the_served_graph(net, data, faces
             (p, "fake" if p >= above else "real" if p < below else "review")
             for p in verdict.FAKE_PROBABILITY[:, 0].tolist()
         ]
-    told = [text.split() for text in compare.watched(net, loader, pictures, calibration)]
+    told = [text.split() for text in compare.verdicts(net, loader, pictures, calibration)]
     np.testing.assert_allclose([float(score) for score, _ in told], [p for p, _ in expected], atol=6e-4)
     assert [label for _, label in told] == [label for _, label in expected]
 
 
 def test_the_command_prints_one_row_a_checkpoint(net, data, tmp_path, monkeypatch, capsys):
     save_network(net, CONFIG, tmp_path / "first.pt")
-    arguments = ["--data", str(data), "--out", str(tmp_path / "run"), "--watch", str(data)]
+    (known := tmp_path / "known.csv").write_text(f"path,label\n{data / 'real0.jpg'},real\n")
+    arguments = ["--data", str(data), "--out", str(tmp_path / "run"), "--known", str(known)]
     monkeypatch.setattr(sys, "argv", ["compare", *arguments, str(tmp_path / "first.pt"), f"again={tmp_path}/first.pt"])
     assert compare.main() == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 
 from export import metrics
 from export.conversion.calibrate import MAX_REVIEW_SHARE, REVIEW_SHARE_FOR_BLENDS, calibrate, sigmoid
-from export.conversion.publish import publish
+from export.conversion.publish import publish, require_known
 from export.conversion.torch_to_onnx import ConversionError, check_graph, convert, mixed_types
 from export.conversion.verify import (
     EXACT,
@@ -28,8 +29,9 @@ from export.conversion.verify import (
     require,
     torch_graph,
 )
-from export.data.faces import find_faces
+from export.data.faces import find_faces, known_faces
 from export.data.preprocessing import REPOSITORY
+from export.errors import ManifestError
 from export.network import Calibration, FaceNet, Verdict, scaled
 from export.synthesis.batches import Batch, Loader
 from export.training.config import TrainConfig
@@ -240,6 +242,36 @@ def test_a_publication_that_fails_leaves_nothing(data, faces, net, repository):
         publish(net, CONFIG, data, real, repository=repository)
     assert len(versions(repository / "classifier")) == 1
     assert not list(withdrawn(repository).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("real_below", "fake_from", "label"),
+    [(1.0, 1.0, "real"), (0.0, 1.0, "review"), (0.0, 0.0, "fake")],
+    ids=["all real", "all review", "all fake"],
+)
+def test_known_pictures_keep_a_version_with_the_opposite_verdict_back(
+    data, faces, graphs, real_below, fake_from, label
+):
+    calibration = replace(CALIBRATION, real_below=real_below, fake_from=fake_from)
+    opposite = {"real": 1, "fake": 0}.get(label)
+    for truth in (0, 1):
+        known = [face for face in faces if face.label == truth]
+        gate = pytest.raises(GateError, match=f"(?s)8 of 8 known .*{label}") if truth == opposite else nullcontext()
+        with gate:
+            require_known(graphs["fp32"], Loader(data, 3, 0), known, calibration)
+
+
+def test_publication_asks_for_the_known_pictures(data, faces, net, repository):
+    known = [replace(face, label=1 - face.label) for face in faces] + faces  # each as both
+    with pytest.raises(GateError, match="opposite of their truth"):
+        publish(net, CONFIG, data, faces, repository=repository, known=known)
+    assert len(versions(repository / "classifier")) == 1
+
+
+def test_a_known_picture_without_a_face_is_refused(data, tmp_path):
+    (tmp_path / "known.csv").write_text(f"path,label\n{data / 'real0.jpg'},real\n{data / 'nobody.jpg'},real\n")
+    with pytest.raises(ManifestError, match=r"nobody\.jpg"):
+        known_faces(tmp_path / "known.csv", tmp_path)
 
 
 def test_a_number_is_published_once(data, faces, net, repository):
