@@ -31,6 +31,7 @@ class TrainConfig:
     weight_decay: float = 0.02
     warmup_share: float = 0.1  # of the run; fresh heads have large first gradients
     mix: float = 0.0  # of the batches: faces blended with, or cut into, each other
+    restyle: float = 0.0  # of the batches, before that: faces in each other's colour and light
     focal_gamma: float = 1.0  # 0 is cross-entropy; 2 of the paper is for 1:1000 imbalance
     distill_share: float = 0.7  # of the loss that the teacher gives, where there is one
     distill_temperature: float = 2.0
@@ -42,8 +43,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2 or self.max_accumulation < 1 or self.side_px % 16:
             raise ValueError(f"epochs, max_accumulation >= 1, batch_size >= 2, side_px a multiple of 16: got {self}")
-        if not (0 <= self.distill_share <= 1 and 0 <= self.mix <= 1):
-            raise ValueError(f"distill_share and mix are in 0..1, got {self.distill_share} and {self.mix}")
+        shares = {name: getattr(self, name) for name in ("distill_share", "mix", "restyle")}
+        if not all(0 <= share <= 1 for share in shares.values()):
+            raise ValueError(f"{', '.join(shares)} are in 0..1, got {shares}")
         if self.head not in HEADS:
             raise ValueError(f"head is one of {', '.join(HEADS)}, got {self.head!r}")
 

@@ -1,4 +1,7 @@
-"""Two faces of a batch as one, and how fake it then is: keeps a network from learning a small training set by heart."""
+"""Faces of a batch with something of each other: keeps a network from learning a small training set by heart.
+
+`mix` makes one face of two, and says how fake it then is; `restyle` lends colour and light alone.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import torch
 from torch import Tensor
 
 ALPHA = 0.4  # of the Beta distribution: mostly one of the two, with some of the other
+MAX_RADIUS = 3  # cycles across the picture, of what is lent: light and shade of a side of a face, no features
 
 
 def mix(pixels: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -31,3 +35,24 @@ def mix(pixels: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tenso
         mixed[..., top : top + h, left : left + w] = pixels[other, :, top : top + h, left : left + w]
         share = 1 - h * w / (height * width)
     return mixed, share * labels + (1 - share) * labels[other]
+
+
+def restyle(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Every face in the colour and light of another one of the batch, to a random degree; its label stays.
+
+    The amplitudes of the lowest frequencies are lent, the phases kept (Yang and Soatto, FDA, CVPR 2020): sources of faces
+    differ in light as well, and a network takes the studio's for the generator's.
+
+    Args:
+        pixels: (B, C, H, W), 0..255.
+    """
+    other = torch.from_numpy(rng.permutation(len(pixels)))
+    degree = torch.from_numpy(rng.random((len(pixels), 1, 1, 1), np.float32))
+    radius = int(rng.integers(MAX_RADIUS + 1))
+    spectrum = torch.fft.rfft2(pixels)
+    for rows in (slice(0, radius + 1), slice(spectrum.shape[-2] - radius, None)):  # of both signs; the columns have one
+        low = spectrum[..., rows, : radius + 1]
+        amplitude = low.abs()
+        lent = torch.lerp(amplitude, amplitude[other], degree)
+        spectrum[..., rows, : radius + 1] = torch.polar(lent, low.angle())
+    return torch.fft.irfft2(spectrum, s=pixels.shape[-2:]).clamp(0, 255).contiguous(memory_format=torch.channels_last)

@@ -29,7 +29,7 @@ from ..synthesis.batches import Batch, Loader, Material, Recipe
 from ..synthesis.material import gather
 from .config import TrainConfig
 from .losses import distillation_loss, focal_loss, one_teacher
-from .mixing import mix
+from .mixing import mix, restyle
 from .teacher import frozen
 from .weights import starting_network, trained
 
@@ -147,7 +147,9 @@ class Run:
         self.average.update(self.net, self.position)
 
     def _mixed(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng([self.config.seed, self.position])  # the same after a resume
+        style, rng = (np.random.default_rng([self.config.seed, self.position, *i]) for i in ([1], []))  # also resumed
+        if style.random() < self.config.restyle:
+            pixels = restyle(pixels, style)
         return mix(pixels, labels, rng) if rng.random() < self.config.mix else (pixels, labels)
 
     def save(self, path: Path) -> None:
