@@ -40,8 +40,8 @@ def mix(pixels: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tenso
 def restyle(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     """Every face in the colour and light of another one of the batch, to a random degree; its label stays.
 
-    The amplitudes of the lowest frequencies are lent, the phases kept (Yang and Soatto, FDA, CVPR 2020): sources of faces
-    differ in light as well, and a network takes the studio's for the generator's.
+    The amplitudes of the lowest frequencies are lent, the phases kept (Yang and Soatto, FDA, CVPR 2020): sources of
+    faces differ in light as well, and a network takes the studio's for the generator's.
 
     Args:
         pixels: (B, C, H, W), 0..255.
