@@ -2,7 +2,8 @@
 
 Reads trained networks and the splits val, test and cross as served; prints a table, and the verdict of each network on
 known pictures, such as those of a demonstration or of a dispute: a mean may rise while one of them turns wrong.
-Networks here, not the server: figures differ from published ones by what conversion changes.
+Networks here, not the server: figures differ from published ones by what conversion changes, and those of self-blended
+fakes by the seed, which is a network's own there and one for all here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from .conversion.calibrate import calibrate, probabilities, verdict
 from .conversion.scores import summary
+from .conversion.verify import BATCH
 from .data.faces import Face, find_faces, known_faces, of_split
 from .data.sources import folder_of
 from .errors import ExportError
@@ -104,13 +106,14 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder, which keeps the faces")
     parser.add_argument("--known", type=Path, help="pictures to show the verdicts on, one by one: as --data")
+    parser.add_argument("--seed", type=int, default=0, help="of the self-blended fakes, the same for all (default 0)")
     arguments = parser.parse_args()
     faces = find_faces(arguments.data, arguments.out)
     known = known_faces(arguments.known, arguments.out / "known") if arguments.known else []
+    loader = Loader(folder_of(arguments.data), BATCH, arguments.seed)
     table, pictures = [], []
     for name, checkpoint in arguments.checkpoints:
-        net, config = trained(checkpoint)
-        loader = Loader(folder_of(arguments.data), config.batch_size, config.seed)
+        net, _ = trained(checkpoint)
         calibration, figures = judge(net, loader, faces)
         table.append([name, *cells(figures)])
         pictures.append([name, *verdicts(net, loader, known, calibration)])
