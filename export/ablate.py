@@ -20,7 +20,7 @@ import numpy as np
 
 from . import machine, metrics
 from .chain import CONFIGS, tomllib
-from .data.faces import DataConfig, Face, collect, folder_of, of_split
+from .data.faces import DataConfig, Face, collect, folder_of, of_split, real_of
 from .errors import ExportError
 from .synthesis.batches import Loader, Material
 from .synthesis.material import gather
@@ -115,7 +115,7 @@ def _scores(
     net = train(variant.train, seen, data, out, starting_network(variant.train, init), (), material)
     loader = Loader(data, variant.train.batch_size, variant.train.seed)
     test = of_split(seen, "test")
-    real = [face for face in test if face.label == 0]
+    real = real_of(test)
     table = {"test": _column(test, *logits(net, loader.plain(test)))}
     if variant.leave_out:
         unseen = [face for face in faces if face.source == variant.leave_out]

@@ -17,7 +17,7 @@ import numpy as np
 from .conversion.calibrate import calibrate, probabilities, verdict
 from .conversion.scores import summary
 from .conversion.verify import BATCH
-from .data.faces import Face, find_faces, known_faces, of_split
+from .data.faces import Face, find_faces, known_faces, of_split, real_of
 from .data.sources import folder_of
 from .errors import ExportError
 from .network import Calibration, TimmNet
@@ -26,6 +26,7 @@ from .synthesis.batches import Loader
 from .training.train import logits
 from .training.weights import trained
 
+SEED = 0  # of the self-blended fakes
 COLUMNS = {
     "val AUC": ("val", "auc"),
     "val EER": ("val", "eer"),
@@ -52,16 +53,12 @@ def judge(net: TimmNet, loader: Loader, faces: list[Face]) -> tuple[Calibration,
         raise ExportError(f"the data has no faces in {' and '.join(sorted(missing))}: give the manifest a column split")
     splits = {name: of_split(faces, name) for name in ("val", "test", "cross")}
     scored = {name: logits(net, loader.plain(split)) for name, split in splits.items() if split}
-    blended = {name: logits(net, loader.blended(_real(faces, name)))[1] for name in ("val", "test")}
+    blended = {name: logits(net, loader.blended(real_of(splits[name])))[1] for name in ("val", "test")}
     calibration, _ = calibrate(*scored["val"], blended["val"], version=1)
     labels, values = scored["test"]
     real = values[labels == REAL]
     scored["blends"] = np.repeat([0, 1], [len(real), len(blended["test"])]), np.append(real, blended["test"])
     return calibration, {name: _figures(*pair, calibration) for name, pair in scored.items()}
-
-
-def _real(faces: list[Face], split: str) -> list[Face]:
-    return [face for face in of_split(faces, split) if face.label == REAL]
 
 
 def _figures(labels: np.ndarray, values: np.ndarray, calibration: Calibration) -> dict:
@@ -83,13 +80,13 @@ def markdown(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def cells(figures: Mapping[str, dict]) -> list[str]:
-    """One row of COLUMNS; `-` where the data lacks the split."""
+    """One row of COLUMNS, an AUC with its 95 % interval; `-` where the data lacks the split."""
 
     def text(split: str, figure: str) -> str:
         if split not in figures:
             return "-"
-        value = figures[split][figure]
-        return f"{value:.3f}" if figure == "auc" else f"{value:.1%}"
+        row = figures[split]
+        return "{:.3f} ({:.3f}-{:.3f})".format(row["auc"], *row["auc_95"]) if figure == "auc" else f"{row[figure]:.1%}"
 
     return [text(*where) for where in COLUMNS.values()]
 
@@ -106,11 +103,10 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder, which keeps the faces")
     parser.add_argument("--known", type=Path, help="pictures to show the verdicts on, one by one: as --data")
-    parser.add_argument("--seed", type=int, default=0, help="of the self-blended fakes, the same for all (default 0)")
     arguments = parser.parse_args()
     faces = find_faces(arguments.data, arguments.out)
     known = known_faces(arguments.known, arguments.out / "known") if arguments.known else []
-    loader = Loader(folder_of(arguments.data), BATCH, arguments.seed)
+    loader = Loader(folder_of(arguments.data), BATCH, SEED)
     table, pictures = [], []
     for name, checkpoint in arguments.checkpoints:
         net, _ = trained(checkpoint)

@@ -16,9 +16,8 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from .. import metrics
-from ..data.faces import Face, of_split
+from ..data.faces import Face, of_split, real_of
 from ..network import Calibration, TimmNet
-from ..synthesis.augment import REAL
 from ..synthesis.batches import Loader
 from ..training.train import logits as logits_of
 
@@ -30,7 +29,7 @@ def calibrated(net: TimmNet, loader: Loader, faces: list[Face], version: int) ->
     """`calibrate` of what `net` makes of the split val; `faces` are of every split."""
     val = of_split(faces, "val")
     labels, logits = logits_of(net, loader.plain(val))
-    _, blended = logits_of(net, loader.blended([face for face in val if face.label == REAL]))
+    _, blended = logits_of(net, loader.blended(real_of(val)))
     return calibrate(labels, logits, blended, version)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 
 from .. import metrics
-from ..data.faces import Face, of_split
+from ..data.faces import Face, of_split, real_of
 from ..network import Calibration
 from ..synthesis.batches import Batch, Loader
 from .calibrate import review_share
@@ -64,7 +64,7 @@ def by_source(labels: np.ndarray, scores: np.ndarray, sources: np.ndarray, calib
 
 
 def _self_blended(onnx_path: Path, loader: Loader, faces: list[Face], calibration: Calibration) -> dict:
-    real = [face for face in faces if face.label == 0]
+    real = real_of(faces)
     pairs = [score(onnx_path, batches) for batches in (loader.plain(real), loader.blended(real))]
     labels, scores = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     return summary(labels, scores, calibration)

@@ -89,6 +89,11 @@ def of_split(faces: Sequence[Face], name: str) -> list[Face]:
     return [face for face in faces if face.split == name]
 
 
+def real_of(faces: Sequence[Face]) -> list[Face]:
+    """The genuine ones."""
+    return [face for face in faces if face.label == LABELS["real"]]
+
+
 def find_faces(data: Path, out: Path, config: DataConfig | None = None) -> list[Face]:
     """The faces of `data` (see `sources.read_items`); says how much was rejected. Raises ManifestError."""
     collection = collect(data, out, config)

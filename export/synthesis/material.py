@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..data.faces import Face, of_split
+from ..data.faces import Face, of_split, real_of
 from .batches import Material, Recipe
 from .identity_blend import Donors
 from .landmarks import find_landmarks
@@ -22,7 +22,7 @@ def gather(
         folder: what the faces' paths are relative to.
         out: the run's folder, for the caches.
     """
-    real = [face for face in of_split(faces, "train") if face.label == 0]
+    real = real_of(of_split(faces, "train"))
     if not reconstructions and any(recipe.reconstruction for recipe in recipes):
         raise ValueError("the recipe asks for reconstructions; name an autoencoder in [reconstructions], or set 0")
     landmarks, donors = {}, None

@@ -30,9 +30,8 @@ from PIL import Image, ImageOps, JpegImagePlugin
 from scipy.ndimage import gaussian_filter, laplace, uniform_filter
 from tqdm import tqdm
 
-from ..data.faces import Face, find_faces
+from ..data.faces import Face, find_faces, real_of
 from ..data.sources import folder_of
-from .augment import REAL
 
 CONTEXT = 1.6  # of the box: as much as the widest jittered crop shows
 GRID = 16  # pixels: the autoencoder's sides must be multiples of 8, blocks of a JPEG with halved colour of 16
@@ -190,7 +189,7 @@ class Reconstructions:
 
 def choose(faces: Sequence[Face], sources: Sequence[str], seed: int) -> list[Face]:
     """Real faces of some sources, each NAME or NAME:COUNT; all if none is named. Raises ValueError for an unknown."""
-    real = [face for face in faces if face.label == REAL]
+    real = real_of(faces)
     rng = np.random.default_rng(seed)
     chosen = []
     for spec in sources or sorted({face.source for face in real}):

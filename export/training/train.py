@@ -147,7 +147,8 @@ class Run:
         self.average.update(self.net, self.position)
 
     def _mixed(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        style, rng = (np.random.default_rng([self.config.seed, self.position, *i]) for i in ([1], []))  # also resumed
+        at = [self.config.seed, self.position]  # the same after a resume
+        rng, style = np.random.default_rng(at), np.random.default_rng([*at, 1])
         if style.random() < self.config.restyle:
             pixels = restyle(pixels, style)
         return mix(pixels, labels, rng) if rng.random() < self.config.mix else (pixels, labels)

@@ -34,6 +34,25 @@ def data(tmp_path_factory: pytest.TempPathFactory, portrait: Image.Image) -> Pat
     return folder
 
 
+@pytest.fixture(scope="module")
+def faces(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list:
+    """The faces of `data`."""
+    from export.data.faces import find_faces
+
+    return find_faces(data, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def net():
+    """A small network of random weights."""
+    import torch
+
+    from export.network import FaceNet
+
+    torch.manual_seed(0)
+    return FaceNet(side_px=64).eval()
+
+
 @pytest.fixture(scope="session")
 def portrait_mesh(portrait: Image.Image) -> np.ndarray:
     """The 468 points of the portrait's face, in pixels."""

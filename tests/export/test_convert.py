@@ -29,10 +29,10 @@ from export.conversion.verify import (
     require,
     torch_graph,
 )
-from export.data.faces import find_faces, known_faces
+from export.data.faces import known_faces
 from export.data.preprocessing import REPOSITORY
 from export.errors import ManifestError
-from export.network import Calibration, FaceNet, Verdict, scaled
+from export.network import Calibration, Verdict, scaled
 from export.synthesis.batches import Batch, Loader
 from export.training.config import TrainConfig
 from serving.errors import VersionError
@@ -40,17 +40,6 @@ from serving.versions import versions, withdrawn
 
 CONFIG = TrainConfig(epochs=1, batch_size=2, side_px=64)
 CALIBRATION = Calibration(7, 1.5, 0.3, 0.6)
-
-
-@pytest.fixture(scope="module")
-def net() -> FaceNet:
-    torch.manual_seed(0)
-    return FaceNet(side_px=64).eval()
-
-
-@pytest.fixture(scope="module")
-def faces(data, tmp_path_factory):
-    return find_faces(data, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch.nn import Hardswish
 
-from export.data.faces import find_faces
 from export.errors import PruneError
 from export.network import FaceNet, fit_to
 from export.synthesis.batches import Batch, Loader
@@ -20,17 +19,6 @@ from export.training.train import Run, learning_rate_factor, to_pixels, train
 from export.training.weights import averaged, save_network, starting_network, trained
 
 CONFIG = TrainConfig(epochs=2, batch_size=2, side_px=64, ema_decay=0.5)
-
-
-@pytest.fixture(scope="module")
-def faces(data, tmp_path_factory):
-    return find_faces(data, tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture(scope="module")
-def net() -> FaceNet:
-    torch.manual_seed(0)
-    return FaceNet(side_px=64).eval()
 
 
 def test_a_killed_training_ends_with_the_same_weights(data, faces, tmp_path, monkeypatch):
