@@ -46,7 +46,7 @@ perf: .venv/.perf ## do the budgets hold? report and verdicts in 5 minutes; PROF
 perf-peers: .venv/.perf $(PEERS:%=.venv-peers-%/.peer) ## the same student in FastAPI and LitServe, as ratios to ours (10 minutes); ONNX= a graph, ARGS=
 	.venv/bin/python -m perf.peers $(if $(ONNX),--onnx "$(ONNX)") $(ARGS)
 
-tune: .venv/.perf ## search instances, threads, batch, delays for this machine by measurement (14 minutes); ONNX= a graph
+tune: .venv/.perf ## search instances, threads, batch, delays for this machine by measurement (half an hour); ONNX= a graph
 	.venv/bin/python -m perf.tune $(if $(ONNX),--onnx "$(ONNX)")
 
 perf-scaling: .venv/.perf ## how throughput grows with cores, classifier instances and servers (5 minutes)

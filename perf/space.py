@@ -122,6 +122,13 @@ class Space:
         if len({setting.key for setting in self.settings}) != len(self.settings):
             raise SpaceError("a setting stands twice in the table")
 
+    def only(self, keys: Sequence[str]) -> Space:
+        """The table with these settings alone, each as MODEL.NAME; SpaceError names one that it does not hold."""
+        known = {setting.key: setting for setting in self.settings}
+        if unknown := [key for key in keys if key not in known]:
+            raise SpaceError(f"no setting {', '.join(unknown)} in the table; it holds {', '.join(known)}")
+        return replace(self, settings=tuple(setting for setting in self.settings if setting.key in keys))
+
 
 def space(text: str) -> Space:
     """The table from TOML; SpaceError for what cannot be."""

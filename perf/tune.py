@@ -163,6 +163,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m perf.tune", description=__doc__.splitlines()[0])
     parser.add_argument("--onnx", type=Path, help="the student's graph (default: the served one)")
     parser.add_argument("--table", type=Path, default=TABLE, help="what to try (default %(default)s)")
+    parser.add_argument("--only", nargs="+", metavar="MODEL.NAME", help="these settings of the table (default: all)")
     parser.add_argument("--out", type=Path, default=ROOT / "perf" / "results", help="folder (default %(default)s)")
     return parser.parse_args(argv)
 
@@ -173,6 +174,7 @@ def main(argv: list[str] | None = None) -> int:
     about = pages.about("perf.tune", argv)
     try:
         table = space(arguments.table.read_text())
+        table = table.only(arguments.only) if arguments.only else table
     except (SpaceError, OSError) as exc:
         print(f"cannot tune: {exc}", file=sys.stderr)
         return 2

@@ -57,6 +57,14 @@ def test_a_table_that_cannot_be_is_refused(change):
         space(text.replace(*change))
 
 
+def test_some_settings_alone(table):
+    some = table.only(["server.turns", "classifier.threads"])
+    assert {setting.key for setting in some.settings} == {"server.turns", "classifier.threads"}
+    assert some.trials == table.trials
+    with pytest.raises(SpaceError, match=r"no setting classifier\.thread .*holds .*classifier\.threads"):
+        table.only(["server.turns", "classifier.thread"])
+
+
 def compared(pairs, candidate=None, failed=""):
     figures = {FACE: "per_second", ONE: "p50_ms"}
     return Comparison(candidate or {"a.b": 2}, {"a.b": 1}, pairs, figures, failed)
