@@ -2,9 +2,10 @@
 
 Two figures of host memory, since the better one is dear: the proportional set size (PSS), in which pages that processes
 share count once, takes 50 ms for this server, which would show in its p99, so it is read between phases only. Beside a
-load the anonymous and shared-memory pages are sampled (5 ms): what a leak would be made of. Of shared memory only what
-the process with most of it holds: Triton maps the regions of all its stubs, and each page would count twice. CPU comes
-from the kernel's counters, read at the begin and the end of a window, not from samples.
+load anonymous pages and shared memory are sampled (5 ms): what a leak would be made of. Shared memory counts as the
+kernel has given it out, each region once: Triton's Python backend takes a region whole, and processes then go on meeting
+pages of it for hours. All regions are those of the process that maps most, Triton's. CPU comes from the kernel's
+counters, read at the begin and the end of a window, not from samples.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import psutil
 from .nvml import Nvml
 
 MB = 1e6
+SHARED_MEMORY = "/dev/shm/"
+BLOCK_BYTES = 512  # of st_blocks, stat(2)
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,13 @@ class Sampler(threading.Thread):
 
     def sample(self) -> Sample:
         """One look."""
-        pids, anonymous, shared = [], 0, 0
+        pids, anonymous, mapped = [], 0, {}
         for process in self._tree():
             with suppress(OSError):
-                mine, with_others = pages(process.pid)
-                anonymous, shared = anonymous + mine, max(shared, with_others)
+                mine, mapped[process.pid] = pages(process.pid)
+                anonymous += mine
                 pids.append(process.pid)
+        shared = regions(max(mapped, key=mapped.__getitem__)) if mapped else 0
         gpu = self._nvml.use(pids)
         known = (None, None) if gpu is None else (gpu.memory / MB, gpu.utilisation)
         return Sample(time.monotonic(), (anonymous + shared) / MB, *known)
@@ -122,6 +126,20 @@ def pages(pid: int) -> tuple[int, int]:
     found = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     anonymous, shared = (int(found.get(name, "0 kB").split()[0]) * 1024 for name in ("RssAnon", "RssShmem"))
     return anonymous, shared
+
+
+def regions(pid: int) -> int:
+    """Bytes that the kernel has given to the files of /dev/shm that a process maps, mapped twice or not."""
+    files = set()
+    with suppress(OSError):  # it has ended
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            if SHARED_MEMORY in line:
+                files.add(line[line.index(SHARED_MEMORY) :])
+    given = 0
+    for file in files:
+        with suppress(OSError):  # it was removed
+            given += os.stat(file).st_blocks * BLOCK_BYTES
+    return given
 
 
 def use(before: Counters, after: Counters, generator_cores: float) -> Use:
