@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import time
-
 import triton_python_backend_utils as pb_utils
+from heap import Heap
 
 from detector import CONFIDENCE, FaceDetector, Faces
 from image_check import ImageError
 from python_host import Config, failed, input_array, output
-
-M_MMAP_THRESHOLD = -3  # mallopt(3)
-PICTURE_BYTES = 2**19  # larger buffers get pages of their own: pictures of many sizes would leave gaps in the heap
-TRIM_PERIOD_S = 10.0  # what gaps there are go back to the system so often
 
 
 class TritonPythonModel:
@@ -37,23 +31,6 @@ class TritonPythonModel:
             return [failed(exc) for _ in requests]
         finally:
             self.heap.trim_now_and_then()
-
-
-class Heap:
-    """Keeps this process's heap small under pictures of many sizes. Does nothing where there is no glibc."""
-
-    def __init__(self) -> None:
-        libc = ctypes.CDLL(None)
-        self.trim = getattr(libc, "malloc_trim", None)
-        self.trim_at_s = time.monotonic() + TRIM_PERIOD_S
-        if mallopt := getattr(libc, "mallopt", None):
-            mallopt(M_MMAP_THRESHOLD, PICTURE_BYTES)
-
-    def trim_now_and_then(self) -> None:
-        """Gives free memory back, at most once in TRIM_PERIOD_S."""
-        if self.trim and time.monotonic() >= self.trim_at_s:
-            self.trim(ctypes.c_size_t(0))
-            self.trim_at_s = time.monotonic() + TRIM_PERIOD_S
 
 
 def answer(found: Faces | ImageError) -> pb_utils.InferenceResponse:
