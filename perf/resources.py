@@ -20,10 +20,11 @@ from pathlib import Path
 
 import psutil
 
+from serving.server import SHARED_MEMORY
+
 from .nvml import Nvml
 
 MB = 1e6
-SHARED_MEMORY = "/dev/shm/"
 BLOCK_BYTES = 512  # of st_blocks, stat(2)
 
 
@@ -88,7 +89,11 @@ class Sampler(threading.Thread):
                 mine, mapped[process.pid] = pages(process.pid)
                 anonymous += mine
                 pids.append(process.pid)
-        shared = regions(max(mapped, key=mapped.__getitem__)) if mapped else 0
+        shared = 0
+        if mapped:
+            most = max(mapped, key=mapped.__getitem__)
+            given, reach = regions(most)
+            shared = given + max(0, mapped[most] - reach)  # what else it shares, such as unnamed memory
         gpu = self._nvml.use(pids)
         known = (None, None) if gpu is None else (gpu.memory / MB, gpu.utilisation)
         return Sample(time.monotonic(), (anonymous + shared) / MB, *known)
@@ -128,18 +133,20 @@ def pages(pid: int) -> tuple[int, int]:
     return anonymous, shared
 
 
-def regions(pid: int) -> int:
-    """Bytes that the kernel has given to the files of /dev/shm that a process maps, mapped twice or not."""
-    files = set()
+def regions(pid: int) -> tuple[int, int]:
+    """Bytes that the kernel gave to the files of /dev/shm that a process maps; bytes of all those mappings together."""
+    folder, files, reach = f"{SHARED_MEMORY}/", set(), 0
     with suppress(OSError):  # it has ended
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            if SHARED_MEMORY in line:
-                files.add(line[line.index(SHARED_MEMORY) :])
+            if folder in line:
+                begin, end = (int(address, 16) for address in line.split(maxsplit=1)[0].split("-"))
+                files.add(line[line.index(folder) :])
+                reach += end - begin
     given = 0
     for file in files:
         with suppress(OSError):  # it was removed
             given += os.stat(file).st_blocks * BLOCK_BYTES
-    return given
+    return given, reach
 
 
 def use(before: Counters, after: Counters, generator_cores: float) -> Use:

@@ -10,7 +10,27 @@ import pytest
 from perf.nvml import Nvml
 from perf.resources import Sampler
 
-TWO_PROCESSES = """
+UNNAMED = """
+import mmap, os, sys
+region = mmap.mmap(-1, 64 * 2**20)  # shared with what is forked
+heard, told = os.pipe()
+if os.fork() == 0:
+    os.read(heard, 1)
+    pages = sum(region[:: mmap.PAGESIZE])  # each is mapped here, too
+    print(pages, flush=True)
+    os.read(heard, 1)
+    os._exit(0)
+print("ready", flush=True)
+sys.stdin.readline()
+for place in range(0, len(region), mmap.PAGESIZE):
+    region[place] = 1
+os.write(told, b"1")
+sys.stdin.readline()
+os.write(told, b"1")
+os.wait()
+"""
+
+REGION = """
 import mmap, os, sys, tempfile
 size = 32 * 2**20
 heard, told = os.pipe()
@@ -33,9 +53,23 @@ with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
 """
 
 
+def test_memory_that_two_processes_share_counts_once():
+    command = [sys.executable, "-c", UNNAMED]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        sampler = Sampler(process.pid, Nvml())
+        before = sampler.sample().memory_mb
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert int(process.stdout.readline()) > 0
+        grown = sampler.sample().memory_mb - before
+        process.stdin.write("\n")
+    assert 60 < grown < 90  # 64 MiB are 67 MB; twice would be 134
+
+
 @pytest.mark.parametrize("looked", [0, 1, 2])
 def test_shared_memory_counts_once_whoever_has_looked_at_it(looked):
-    command = [sys.executable, "-c", TWO_PROCESSES, str(looked)]
+    command = [sys.executable, "-c", REGION, str(looked)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         sampler = Sampler(process.pid, Nvml())
