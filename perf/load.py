@@ -84,12 +84,12 @@ class Load:
 
 @dataclass(frozen=True)
 class Target:
-    """Who is asked: `grpc` addresses of Facewarden servers, or `http` URLs that take the picture's bytes as a POST.
+    """Who is asked: `grpc` addresses or `kserve` URLs of Facewarden servers, or `http` URLs that take a picture as a POST.
 
     Several addresses are shared out evenly among the requests in flight.
     """
 
-    kind: Literal["grpc", "http"]
+    kind: Literal["grpc", "kserve", "http"]
     urls: tuple[str, ...]
 
 

@@ -32,10 +32,13 @@ from ..pictures import face, jpeg
 from ..repository import repository_copy
 from ..resources import Counters, Sampler, cores, use
 from . import compare, process
-from .compare import OURS, Measurement
+from .compare import OURS, OVER_HTTP, Measurement
 from .settings import TABLE, Peer, PeersError, Settings, network_of, settings
 
-WHAT = "Triton as this repository serves it: `deepfake_face` over gRPC by the project's client"
+WHAT = {
+    OURS: "Triton as this repository serves it: `deepfake_face` over gRPC by the project's client",
+    OVER_HTTP: "the same server over HTTP, its requests posted by what posts the peers' (they are made once)",
+}
 
 
 def parity_pictures() -> list[bytes]:
@@ -46,8 +49,8 @@ def parity_pictures() -> list[bytes]:
 
 
 @contextmanager
-def ours(onnx: Path) -> Iterator[tuple[Target, int]]:
-    """Our server, with that graph as its classifier."""
+def ours(onnx: Path) -> Iterator[tuple[dict[str, Target], int]]:
+    """Our server, with that graph as its classifier: both ways to ask it, and its process."""
     log = CACHE / "logs" / "peers.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -56,7 +59,8 @@ def ours(onnx: Path) -> Iterator[tuple[Target, int]]:
         repository = REPOSITORY if same else stack.enter_context(repository_copy(onnx))
         options = Options(model_repository=repository, grpc_port=0, http_port=0, metrics_port=0, log=log)
         server = stack.enter_context(Server(options))
-        yield Target("grpc", (server.url,)), server.pid
+        targets = {OURS: Target("grpc", (server.url,)), OVER_HTTP: Target("kserve", (f"http://{server.options.http_url}",))}
+        yield targets, server.pid
 
 
 def measure(server: str, number: int, target: Target, pid: int, table: Settings) -> list[Measurement]:
@@ -124,9 +128,10 @@ def compared(
     found: list[Measurement] = []
     off: dict[str, float] = {}
     for number in range(table.rounds):
-        with ours(onnx) as (target, pid):
-            expected = probabilities(target)
-            found += measure(OURS, number, target, pid, table)
+        with ours(onnx) as (targets, pid):
+            expected = probabilities(targets[OURS])
+            for name, target in targets.items():
+                found += measure(name, number, target, pid, table)
         for peer in peers:
             with process.running(peer, onnx, network, face()) as server:
                 off[peer.name] = off_by(peer, server.url, expected, table.tolerance)
@@ -168,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
         f"warm-up, {table.rounds} rounds, medians; generator and server share {cores()} cores; one server at a time. "
         f"Every peer answered {len(parity_pictures())} pictures within {table.tolerance:g} of our probability."
     )
-    what = {OURS: WHAT, **{peer.name: peer.what for peer in peers}}
+    what = {**WHAT, **{peer.name: peer.what for peer in peers}}
     page = compare.page(rows, what, off, loads)
     print(f"\n{page}")
     path = pages.write(

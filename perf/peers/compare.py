@@ -9,7 +9,8 @@ from typing import Any
 
 from ..pages import table
 
-OURS = "Facewarden"
+OURS = "Facewarden"  # every ratio is to it
+OVER_HTTP = "Facewarden, over HTTP"
 
 
 @dataclass(frozen=True)

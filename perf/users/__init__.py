@@ -6,7 +6,7 @@ from ..plan import Plan
 from .asking import AskingUser
 from .faces import FaceUser, ImageUser
 from .mixed import MixedUser
-from .posts import PostUser
+from .posts import InferUser, PostUser
 from .streams import StreamUser
 
 __all__ = ["user_class"]
@@ -16,6 +16,7 @@ USERS: dict[tuple[str, str], type[AskingUser]] = {
     ("grpc", "image"): ImageUser,
     ("grpc", "mixed"): MixedUser,
     ("grpc", "stream"): StreamUser,
+    ("kserve", "face"): InferUser,
     ("http", "face"): PostUser,
     ("http", "image"): PostUser,
 }

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from urllib.request import Request, urlopen
 
+import pytest
+from tritonclient.http import InferenceServerClient
+
+from facewarden import Client
 from perf import __main__ as command
-from perf import document, named, report
+from perf import document, named, pictures, report
 from perf.budgets import judge, load_budgets
+from perf.kserve import HEADER_BYTES, infer_body
 from perf.load import Load, Target, run
 from perf.measure import run_profile, session
 from perf.profiles import Phase, Profile
@@ -49,6 +54,22 @@ def test_a_phase_comes_with_what_the_server_used_and_becomes_a_report(server, tm
         document.Material(surroundings, [PROFILE], running.results, figures, verdicts, moved=bytes_moved)
     )
     assert report.write(tmp_path, "perf", made).stat().st_size > 10_000
+
+
+def test_over_http_the_same_face_is_asked_and_answered_as_over_grpc(server):
+    url = f"http://{server.options.http_url}"
+    measured = run([Load("face", "face", "closed", 0.5, 2, **PATIENT)], Target("kserve", (url,)), warm_up_s=0.0)
+    errors = measured.outcomes["face"].error
+    assert errors and not any(errors), errors
+    body, header_bytes = infer_body(pictures.face(), "interactive")
+    request = Request(f"{url}/v2/models/deepfake_face/infer", body, {HEADER_BYTES: str(header_bytes)})
+    with urlopen(request, timeout=50) as response:
+        length = int(response.headers[HEADER_BYTES])
+        answer = InferenceServerClient.parse_response_body(response.read(), header_length=length)
+    with Client(server.url) as client:
+        expected = client.check_face(pictures.face())
+    assert answer.as_numpy("FAKE_PROBABILITY").item() == pytest.approx(expected.fake_probability, abs=1e-6)
+    assert answer.as_numpy("MODEL_VERSION").item() == expected.model_version
 
 
 def test_an_http_answer_that_is_no_200_is_a_failure(server):
