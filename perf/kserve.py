@@ -11,7 +11,7 @@ HEADER_BYTES = "Inference-Header-Content-Length"  # of request and answer: where
 
 
 def infer_body(picture: bytes, priority: Priority) -> tuple[bytes, int]:
-    """The body that asks `deepfake_face` what the client asks it, tensors in binary; and how long its JSON header is."""
+    """The body that asks `deepfake_face` what the client asks it; and how many bytes of it are its JSON header."""
     image, roi = InferInput("IMAGE", [1, len(picture)], "UINT8"), InferInput("ROI", [1, 4], "FP32")
     image.set_data_from_numpy(np.frombuffer(picture, np.uint8)[None])
     roi.set_data_from_numpy(np.array([WHOLE], np.float32))

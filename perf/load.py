@@ -84,7 +84,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Target:
-    """Who is asked: `grpc` addresses or `kserve` URLs of Facewarden servers, or `http` URLs that take a picture as a POST.
+    """Who is asked: Facewarden servers by `grpc` addresses or `kserve` URLs, others by `http` URLs that take a POST.
 
     Several addresses are shared out evenly among the requests in flight.
     """
