@@ -59,7 +59,10 @@ def ours(onnx: Path) -> Iterator[tuple[dict[str, Target], int]]:
         repository = REPOSITORY if same else stack.enter_context(repository_copy(onnx))
         options = Options(model_repository=repository, grpc_port=0, http_port=0, metrics_port=0, log=log)
         server = stack.enter_context(Server(options))
-        targets = {OURS: Target("grpc", (server.url,)), OVER_HTTP: Target("kserve", (f"http://{server.options.http_url}",))}
+        targets = {
+            OURS: Target("grpc", (server.url,)),
+            OVER_HTTP: Target("kserve", (f"http://{server.options.http_url}",)),
+        }
         yield targets, server.pid
 
 
