@@ -45,6 +45,7 @@ def document(material: Material) -> dict[str, Any]:
         "phases": [_phase(result) for result in m.results],
         "limits": _limits(m),
         "overload": _overload(*m.overload) if m.overload else None,
+        "cpu_ms": _cpu_ms(m.results),
         "moved": {name: asdict(moved) for name, moved in (m.moved or {}).items()},
         "figures": {name: figure.value for name, figure in sorted(m.figures.items())},
     }
@@ -116,6 +117,17 @@ def _limits(material: Material) -> dict[str, Any] | None:
     served = best(material.results, "face")
     generator = served[0].measured.generator_cores if served else 0.0
     return {**asdict(found), "left": found.composed * (found.cores - generator) / found.cores}
+
+
+def _cpu_ms(results: Sequence[Result]) -> dict[str, dict[str, float]]:
+    """CPU of one picture when saturated, in ms: {face or image: {part of the server or load generator: ms}}."""
+    found = {}
+    for ask in ("face", "image"):
+        result, name = best(results, ask) or (None, "")
+        if result and result.use and (per_second := result.summaries[name].per_second):
+            parts = {**result.use.parts, "load generator": result.measured.generator_cores}
+            found[ask] = {part: cores * 1e3 / per_second for part, cores in parts.items()}
+    return found
 
 
 def _overload(told: Overload, interactive: Outcome, bulk: Outcome) -> dict[str, Any]:

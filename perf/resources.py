@@ -15,16 +15,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+from serving.processes import stubs
 from serving.server import SHARED_MEMORY
 
 from .nvml import Nvml
 
 MB = 1e6
+ITSELF = "tritonserver"  # what no model's process used
 BLOCK_BYTES = 512  # of st_blocks, stat(2)
 
 
@@ -40,12 +42,21 @@ class Sample:
 
 @dataclass(frozen=True)
 class Counters:
-    """CPU seconds used so far: by the server's processes, by everybody on the machine, and taken by the hypervisor."""
+    """CPU seconds used so far: by the server's processes, by everybody on the machine, and taken by the hypervisor.
+
+    Args:
+        parts: of the server: `tritonserver` itself, and the Python processes of each model by its name.
+    """
 
     at_s: float
-    server_cpu_s: float
+    parts: dict[str, float]
     busy_s: float
     stolen_s: float
+
+    @property
+    def server_cpu_s(self) -> float:
+        """Of all processes of the server."""
+        return sum(self.parts.values())
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,7 @@ class Use:
     server_cores: float
     others_cores: float  # neither server nor generator: a foreign load makes figures worse than they are
     stolen_cores: float
+    parts: dict[str, float] = field(default_factory=dict)  # of the server's, by the names of Counters
 
 
 class Sampler(threading.Thread):
@@ -108,14 +120,15 @@ class Sampler(threading.Thread):
 
     def counters(self) -> Counters:
         """CPU seconds used so far."""
-        server = 0.0
+        hosts = {stub.pid: stub.model for stub in stubs(self._root.pid)}
+        parts: dict[str, float] = {}
         for process in self._tree():
             with suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                server += times.user + times.system
+                times, part = process.cpu_times(), hosts.get(process.pid, ITSELF)
+                parts[part] = parts.get(part, 0.0) + times.user + times.system
         machine = psutil.cpu_times()
         busy = machine.user + machine.nice + machine.system + machine.irq + machine.softirq
-        return Counters(time.monotonic(), server, busy, machine.steal)
+        return Counters(time.monotonic(), parts, busy, machine.steal)
 
     def between(self, begin_s: float, end_s: float) -> list[Sample]:
         """The samples of a window."""
@@ -152,10 +165,11 @@ def regions(pid: int) -> tuple[int, int]:
 def use(before: Counters, after: Counters, generator_cores: float) -> Use:
     """CPU between two readings."""
     seconds = after.at_s - before.at_s
-    server = (after.server_cpu_s - before.server_cpu_s) / seconds
+    parts = {name: (used - before.parts.get(name, 0.0)) / seconds for name, used in after.parts.items()}
+    server = sum(parts.values())
     busy = (after.busy_s - before.busy_s) / seconds
     stolen = (after.stolen_s - before.stolen_s) / seconds
-    return Use(seconds, server, max(0.0, busy - server - generator_cores), stolen)
+    return Use(seconds, server, max(0.0, busy - server - generator_cores), stolen, parts)
 
 
 def cores() -> int:

@@ -42,6 +42,8 @@ class Row:
     p50_ms: float
     p95_ms: float
     memory_mb: float
+    server_ms: float  # of CPU an image
+    generator_ms: float
     failed: int
     throughput_ratio: float  # above 1: more than ours
     p50_ratio: float  # below 1: faster than ours
@@ -70,6 +72,8 @@ def _row(of: Sequence[Measurement], ours: Sequence[Measurement]) -> Row:
         p50_ratio=ratio["p50_ms"],
         p95_ratio=ratio["p95_ms"],
         memory_ratio=ratio["memory_mb"],
+        server_ms=_cpu_ms(of, "server_cores"),
+        generator_ms=_cpu_ms(of, "generator_cores"),
         **own,
     )
 
@@ -77,6 +81,11 @@ def _row(of: Sequence[Measurement], ours: Sequence[Measurement]) -> Row:
 def _medians(of: Sequence[Measurement]) -> dict[str, float]:
     names = ("per_second", "p50_ms", "p95_ms", "memory_mb")
     return {name: median(getattr(m, name) for m in of) for name in names}
+
+
+def _cpu_ms(of: Sequence[Measurement], cores: str) -> float:
+    """CPU an image in ms, median of the rounds; NaN where one answered nothing."""
+    return median(getattr(m, cores) * 1e3 / m.per_second if m.per_second else float("nan") for m in of)
 
 
 def best(found: Sequence[Row], server: str) -> Row:
@@ -92,7 +101,18 @@ def page(found: Sequence[Row], peers: dict[str, str], off: dict[str, float], loa
         off: how far each peer's probability is from ours.
         loads: a sentence on how it was measured.
     """
-    head = ("server", "in flight", "images/s", "spread", "p50 ms", "p95 ms", "memory MB", "failed")
+    head = (
+        "server",
+        "in flight",
+        "images/s",
+        "spread",
+        "p50 ms",
+        "p95 ms",
+        "CPU ms: server",
+        "generator",
+        "memory MB",
+        "failed",
+    )
     cells = [
         (
             r.server,
@@ -101,6 +121,8 @@ def page(found: Sequence[Row], peers: dict[str, str], off: dict[str, float], loa
             f"{r.per_second_spread:.0%}",
             f"{r.p50_ms:.1f} ({r.p50_ratio:.2f}x)",
             f"{r.p95_ms:.1f} ({r.p95_ratio:.2f}x)",
+            f"{r.server_ms:.1f}",
+            f"{r.generator_ms:.2f}",
             f"{r.memory_mb:.0f} ({r.memory_ratio:.2f}x)",
             r.failed,
         )
@@ -121,7 +143,7 @@ def page(found: Sequence[Row], peers: dict[str, str], off: dict[str, float], loa
     ]
     return f"""# The same student served the way people do it today
 
-{loads} In parentheses: ratio to ours, of the same load.
+{loads} In parentheses: ratio to ours over gRPC, of the same load.
 
 {table(("server", "most images/s, in flight", "ours / theirs", "p95 ms there", "off by", "what it is"), summary)}
 

@@ -62,6 +62,8 @@ def test_ratios_are_of_medians_over_rounds_and_of_the_same_load():
     )
     row = next(row for row in found if (row.server, row.in_flight) == ("peer", 8))
     assert (row.per_second, row.throughput_ratio, row.p95_ratio, row.memory_ratio) == (50, 0.5, 2.0, 0.5)
+    assert row.server_ms == pytest.approx((1500 / 40 + 1500 / 60) / 2)
+    assert row.generator_ms == pytest.approx((300 / 40 + 300 / 60) / 2)
     assert row.per_second_spread == pytest.approx(0.4) and row.failed == 2
     assert next(row for row in found if row.server == "peer" and row.in_flight == 1).throughput_ratio == 0.5
 

@@ -16,7 +16,7 @@ from perf.limits import Limits
 from perf.load import Measured
 from perf.measure import Result
 from perf.profiles import Phase, Profile
-from perf.resources import Sample, Use
+from perf.resources import ITSELF, Sample, Use
 from perf.steps import Counts, path
 from perf.wire import Moved
 
@@ -59,7 +59,7 @@ def result(load, outcome, way):
             measured=Measured(outcomes, loads[0].seconds, 0.0, generator_cores=0.2),
             summaries={name: summary(each) for name, each in outcomes.items()},
             paths={loads[0].name: way},
-            use=Use(loads[0].seconds, server_cores=0.5, others_cores=0.1, stolen_cores=0.0),
+            use=Use(loads[0].seconds, 0.5, others_cores=0.1, stolen_cores=0.0, parts={"classifier": 0.4, ITSELF: 0.1}),
             pss_mb=1200.0 if samples else None,
             samples=[Sample(6.0 * i, 1000.0 + 0.2 * i, None, None) for i in range(samples)],
         )
@@ -134,6 +134,13 @@ def test_the_document_is_plain_json(material):
     assert json.loads(report.dumps(made)) == made
     assert "NaN" not in report.dumps(made)
     assert made["verdicts"][0]["state"] == "missed"
+
+
+def test_the_cpu_of_a_picture_is_told_by_who_used_it(material):
+    made = document(material)
+    parts = {"classifier": 40.0, ITSELF: 10.0, "load generator": 20.0}
+    assert made["cpu_ms"] == {"face": pytest.approx(parts), "image": pytest.approx(parts)}
+    assert '<tr><td>classifier</td><td class="n">40.00</td><td class="n">40.00</td></tr>' in report.html(made)
 
 
 def test_the_page_needs_nothing_and_says_what_the_figures_say(material, tmp_path):

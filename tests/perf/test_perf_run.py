@@ -15,6 +15,7 @@ from perf.kserve import HEADER_BYTES, infer_body
 from perf.load import Load, Target, run
 from perf.measure import run_profile, session
 from perf.profiles import Phase, Profile
+from perf.resources import ITSELF
 from perf.wire import moved
 
 PATIENT = {"timeout_s": 50.0}  # only bounds a failure, however slow the machine
@@ -43,7 +44,9 @@ def test_a_phase_comes_with_what_the_server_used_and_becomes_a_report(server, tm
         run_profile(running, PROFILE, lambda result: None)
         bytes_moved = moved(running.client)
     (result,) = running.results
-    assert result.use.server_cores > 0
+    assert {ITSELF, "preprocess", "classifier"} <= set(result.use.parts)
+    assert result.use.server_cores == pytest.approx(sum(result.use.parts.values()))
+    assert result.use.parts["classifier"] > 0
     assert [step.model for step in result.paths["face"].steps] == ["deepfake_face", "preprocess", "classifier"]
     figures = named.figures(running.results, None, None, running.nvml.available)
     assert figures["memory.host_mb"].value > 100
