@@ -17,7 +17,6 @@ HEATMAP_SIDE = 14
 TAPS = (-3, -2, -1)  # of timm's feature stages; strides 8, 16, 32 in a convolutional network
 WIDTH = 96  # channels of each tap where they meet
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-LAPLACIAN = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 
 
 class Output(NamedTuple):
@@ -86,8 +85,9 @@ class FaceNet(TimmNet):
         """Pixels (B, 3, H, W) float 0..255."""
         shallow, middle, deep = self.features(pixels)
         grid = middle.shape[-2:]
-        maps = [F.adaptive_avg_pool2d(shallow, grid), middle, F.interpolate(deep, grid)]
-        maps = [lateral(m) for lateral, m in zip(self.lateral, maps, strict=True)]  # each (B, WIDTH, h, w)
+        maps = [F.adaptive_avg_pool2d(shallow, grid), middle, deep]
+        maps = [lateral(m) for lateral, m in zip(self.lateral, maps, strict=True)]  # each (B, WIDTH, h, w),
+        maps[-1] = F.interpolate(maps[-1], grid)  # the deep one only now: what is nearest can as well be copied later
         gates = torch.softmax(self.gate(torch.cat([m.mean((2, 3)) for m in maps], 1)), 1)  # (B, 3)
         fused = sum(gates[:, i, None, None, None] * m for i, m in enumerate(maps))
         fused = self.dropout(fused)
@@ -214,8 +214,6 @@ class ServedGraph(nn.Module):
         self.net, self.temperature, self.bias = net, calibration.temperature, calibration.bias
         self.register_buffer("version", torch.tensor([[calibration.version]], dtype=torch.int32))
         self.register_buffer("threshold", torch.tensor([[calibration.real_below, calibration.fake_from]]))
-        self.register_buffer("luma", torch.tensor(LUMA).view(1, 3, 1, 1))
-        self.register_buffer("laplacian", torch.tensor(LAPLACIAN).view(1, 1, 3, 3))
 
     def forward(self, face: Tensor) -> Verdict:
         pixels = face.float().permute(0, 3, 1, 2)  # TensorRT casts uint8 at the input and does nothing else with it
@@ -229,8 +227,12 @@ class ServedGraph(nn.Module):
         )
 
     def quality(self, pixels: Tensor) -> Tensor:
-        """(B, 2): variance of the Laplacian of the luma, mean luma in 0..1."""
-        gray = F.conv2d(pixels, self.luma)
-        edges = F.conv2d(gray, self.laplacian).flatten(1)
+        """(B, 2): variance of the Laplacian of the luma, mean luma in 0..1.
+
+        Written as sums: as convolutions to a single channel the two took OpenVINO 1.6 ms a face, a seventh of it all.
+        """
+        gray = sum(weight * pixels[:, channel] for channel, weight in enumerate(LUMA))  # (B, H, W)
+        beside = gray[:, 1:-1, :-2] + gray[:, 1:-1, 2:] + gray[:, :-2, 1:-1] + gray[:, 2:, 1:-1]
+        edges = (beside - 4 * gray[:, 1:-1, 1:-1]).flatten(1)
         variance = (edges - edges.mean(1, keepdim=True)).square().mean(1, keepdim=True)
         return torch.cat([variance, gray.flatten(1).mean(1, keepdim=True) / 255], 1)
