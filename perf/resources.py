@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -64,10 +64,14 @@ class Use:
     """Between two readings, in cores (CPU seconds a second)."""
 
     seconds: float
-    server_cores: float
+    parts: dict[str, float]  # of the server, by the names of Counters
     others_cores: float  # neither server nor generator: a foreign load makes figures worse than they are
     stolen_cores: float
-    parts: dict[str, float] = field(default_factory=dict)  # of the server's, by the names of Counters
+
+    @property
+    def server_cores(self) -> float:
+        """Of all processes of the server."""
+        return sum(self.parts.values())
 
 
 class Sampler(threading.Thread):
@@ -166,10 +170,9 @@ def use(before: Counters, after: Counters, generator_cores: float) -> Use:
     """CPU between two readings."""
     seconds = after.at_s - before.at_s
     parts = {name: (used - before.parts.get(name, 0.0)) / seconds for name, used in after.parts.items()}
-    server = sum(parts.values())
     busy = (after.busy_s - before.busy_s) / seconds
     stolen = (after.stolen_s - before.stolen_s) / seconds
-    return Use(seconds, server, max(0.0, busy - server - generator_cores), stolen, parts)
+    return Use(seconds, parts, max(0.0, busy - sum(parts.values()) - generator_cores), stolen)
 
 
 def cores() -> int:

@@ -59,7 +59,7 @@ def result(load, outcome, way):
             measured=Measured(outcomes, loads[0].seconds, 0.0, generator_cores=0.2),
             summaries={name: summary(each) for name, each in outcomes.items()},
             paths={loads[0].name: way},
-            use=Use(loads[0].seconds, 0.5, others_cores=0.1, stolen_cores=0.0, parts={"classifier": 0.4, ITSELF: 0.1}),
+            use=Use(loads[0].seconds, {"classifier": 0.4, ITSELF: 0.1}, others_cores=0.1, stolen_cores=0.0),
             pss_mb=1200.0 if samples else None,
             samples=[Sample(6.0 * i, 1000.0 + 0.2 * i, None, None) for i in range(samples)],
         )

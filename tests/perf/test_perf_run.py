@@ -45,8 +45,7 @@ def test_a_phase_comes_with_what_the_server_used_and_becomes_a_report(server, tm
         bytes_moved = moved(running.client)
     (result,) = running.results
     assert {ITSELF, "preprocess", "classifier"} <= set(result.use.parts)
-    assert result.use.server_cores == pytest.approx(sum(result.use.parts.values()))
-    assert result.use.parts["classifier"] > 0
+    assert 0 < result.use.parts["classifier"] <= result.use.server_cores
     assert [step.model for step in result.paths["face"].steps] == ["deepfake_face", "preprocess", "classifier"]
     figures = named.figures(running.results, None, None, running.nvml.available)
     assert figures["memory.host_mb"].value > 100
