@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..data.preprocessing import face_roi
-from .degrade import CLEAN_QUALITY, degrade, encode, save
+from .degrade import CLEAN_QUALITY, degrade, encode, save, video_call
 from .identity_blend import identity_blended_pair
 from .masks import Blend
 from .self_blend import self_blend, self_blended_pair
@@ -54,10 +54,12 @@ def plain_example(data: bytes, box: np.ndarray, height: int, width: int, label: 
     return Example(np.frombuffer(data, np.uint8), face_roi(box, height, width), label)
 
 
-def training_example(data: bytes, box: np.ndarray, label: int, degradation: float, rng: np.random.Generator) -> Example:
-    """A photograph flipped and cut at random; with probability `degradation` it takes a journey (degrade.py) first."""
+def training_example(
+    data: bytes, box: np.ndarray, label: int, degradation: float, rng: np.random.Generator, *, video: float = 0.0
+) -> Example:
+    """A photograph flipped and cut at random; `degradation` and `video` are as in `training_pair`."""
     face = Surroundings.cut(decode(data), box, None, rng)
-    return _finish(face.pixels, face.box, label, degradation, rng)
+    return _finish(face.pixels, face.box, label, degradation, video, rng)
 
 
 def training_pair(
@@ -66,6 +68,7 @@ def training_pair(
     degradation: float,
     rng: np.random.Generator,
     *,
+    video: float = 0.0,
     landmarks: np.ndarray | None = None,
     donor: Donor | None = None,
     twin: Twin | None = None,
@@ -74,7 +77,8 @@ def training_pair(
 
     Args:
         data, box: the real photograph's file, and its face in pixels of the upright picture.
-        degradation: probability of the journey, 0..1.
+        degradation: probability of a journey (degrade.py), 0..1.
+        video: probability of a video call instead of it, 0..1 - degradation.
         landmarks: (468, 2) face mesh of the photograph; `donor` needs it, self-blending works better with it.
         donor: makes the fake a cross-identity blend.
         twin: makes the fake this reconstruction; without both it is a self-blended image.
@@ -90,8 +94,8 @@ def training_pair(
         real, fake, box = made.real, made.fake, face.box
     journey = int(rng.integers(1 << 62))
     return (
-        _finish(real, box, REAL, degradation, np.random.default_rng(journey)),
-        _finish(fake, box, FAKE, degradation, np.random.default_rng(journey)),
+        _finish(real, box, REAL, degradation, video, np.random.default_rng(journey)),
+        _finish(fake, box, FAKE, degradation, video, np.random.default_rng(journey)),
     )
 
 
@@ -163,15 +167,20 @@ def _reconstructed(
     return ours.pixels, theirs.pixels, ours.box
 
 
-def _finish(pixels: np.ndarray, box: np.ndarray, label: int, degradation: float, rng: np.random.Generator) -> Example:
+def _finish(
+    pixels: np.ndarray, box: np.ndarray, label: int, degradation: float, video: float, rng: np.random.Generator
+) -> Example:
     """Flip, journey, cut and file; the same for every picture of one size under one state of `rng`."""
     picture = Image.fromarray(pixels)
     if rng.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         box = np.array([picture.width - box[2], box[1], picture.width - box[0], box[3]])
-    degraded = rng.random() < degradation
+    draw = rng.random()
+    degraded = draw < degradation
     if degraded:
         picture, box = degrade(picture, box, rng)
+    elif draw < degradation + video:
+        picture, box = video_call(picture, box, rng)
     box = _jitter(box, rng)
     data = encode(picture, rng) if degraded else save(picture, "JPEG", quality=CLEAN_QUALITY)
     return _encoded(data, box, (picture.height, picture.width), label)

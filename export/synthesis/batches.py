@@ -31,10 +31,13 @@ class Recipe:
     identity_blend: float = 0.0
     reconstruction: float = 0.0  # of those that have one
     degradation: float = 1.0
+    video: float = 0.0  # how often it is a frame of a video call instead
 
     def __post_init__(self) -> None:
         if not all(0 <= share <= 1 for share in astuple(self)):
             raise ValueError(f"a recipe's shares are in 0..1, got {self}")
+        if self.degradation + self.video > 1:
+            raise ValueError(f"a picture is degraded or a frame of a video, so both shares are 1 at most, got {self}")
 
 
 @dataclass(frozen=True)
@@ -103,13 +106,13 @@ class Loader:
 
     def load(self, plan: Sequence[Sequence[Slot]], recipe: Recipe) -> Iterator[Batch]:
         """The batches of a plan."""
-        return self._batches(plan, lambda slot: self._examples(slot, recipe.degradation))
+        return self._batches(plan, lambda slot: self._examples(slot, recipe))
 
-    def _examples(self, slot: Slot, degradation: float) -> list[Example]:
+    def _examples(self, slot: Slot, recipe: Recipe) -> list[Example]:
         face, rng = slot.face, np.random.default_rng(slot.seed)
         data, box, landmarks = self._read(face.path), np.array(face.box), self.material.landmarks.get(face.path)
         if slot.kind == PLAIN:
-            return [training_example(data, box, face.label, degradation, rng)]
+            return [training_example(data, box, face.label, recipe.degradation, rng, video=recipe.video)]
         donor = twin = None
         if slot.kind == IDENTITY_BLEND:
             path = self.material.donors.nearest(landmarks, face.group, rng)
@@ -117,7 +120,8 @@ class Loader:
         elif slot.kind == RECONSTRUCTION:
             path, crop = self.material.reconstructions[face.path]
             twin = Twin(self._read(path), crop)
-        return list(training_pair(data, box, degradation, rng, landmarks=landmarks, donor=donor, twin=twin))
+        fakes = {"landmarks": landmarks, "donor": donor, "twin": twin}
+        return list(training_pair(data, box, recipe.degradation, rng, video=recipe.video, **fakes))
 
     def plain(self, faces: Sequence[Face]) -> Iterator[Batch]:
         """Every face as served, in order."""

@@ -36,6 +36,19 @@ def degrade(picture: Image.Image, box: np.ndarray, rng: np.random.Generator) -> 
     return soften_or_sharpen(picture, rng), box
 
 
+def video_call(picture: Image.Image, box: np.ndarray, rng: np.random.Generator) -> Drawn:
+    """A frame of a video call, and the face's box in it: perhaps smaller, perhaps enlarged again, noise, H.264."""
+    picture, box = scale(picture, box, rng)
+    if rng.random() < 0.4:  # calls send fewer pixels when the line is busy
+        factor = rng.uniform(1.2, 2.0)
+        size = (round(picture.width * factor), round(picture.height * factor))
+        box = box * np.tile(np.array(size) / picture.size, 2)
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+    if rng.random() < 0.5:
+        picture = _noisy(picture, rng.uniform(1, 4), rng)
+    return video(picture, int(rng.integers(18, 34))), box
+
+
 def encode(picture: Image.Image, rng: np.random.Generator) -> bytes:
     """The file that arrives: WebP, a good JPEG, or any JPEG."""
     draw = rng.random()

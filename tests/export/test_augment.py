@@ -10,6 +10,7 @@ from PIL import Image
 
 from export.synthesis import degrade
 from export.synthesis.augment import FAKE, REAL, Donor, Example, Twin, training_example, training_pair
+from export.synthesis.batches import Recipe
 
 BOX = np.array([184, 64, 270, 176])
 NET = np.array([100.0, 100, 200, 220])
@@ -20,17 +21,24 @@ def pixels(example: Example) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
+def assert_marked(picture: Image.Image, box: np.ndarray, atol: float) -> None:
+    """The dark rectangle lies in the box."""
+    rows, columns = np.nonzero(np.asarray(picture.convert("L"), float) < 100)
+    found = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+    np.testing.assert_allclose(box, found, atol=atol)
+
+
 @pytest.fixture(scope="session")
 def pairs(portrait, portrait_jpeg, portrait_mesh, encode):
-    """Every kind of pair: make(kind, degradation, seed)."""
+    """Every kind of pair: make(kind, degradation, seed, video)."""
     mirror = portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     donor = Donor(encode(mirror), portrait_mesh * (-1, 1) + (portrait.width - 1, 0))
     twin = Twin(encode(portrait.crop((128, 16, 336, 240)), quality=50), (128, 16, 336, 240))
     kinds = {"self-blended": {}, "other face": {"donor": donor}, "reconstruction": {"twin": twin}}
 
-    def make(kind: str, degradation: float, seed: int) -> tuple[Example, Example]:
-        rng = np.random.default_rng(seed)
-        return training_pair(portrait_jpeg, BOX, degradation, rng, landmarks=portrait_mesh, **kinds[kind])
+    def make(kind: str, degradation: float, seed: int, video: float = 0.0) -> tuple[Example, Example]:
+        rng, made_of = np.random.default_rng(seed), {"landmarks": portrait_mesh, **kinds[kind]}
+        return training_pair(portrait_jpeg, BOX, degradation, rng, video=video, **made_of)
 
     return make
 
@@ -40,8 +48,9 @@ KINDS = pytest.mark.parametrize("kind", ["self-blended", "other face", "reconstr
 
 @KINDS
 @pytest.mark.parametrize("seed", range(6))
-def test_twins_differ_in_label_and_forgery_alone(pairs, kind, seed):
-    real, fake = pairs(kind, 1.0, seed)
+@pytest.mark.parametrize("shares", [(1.0, 0.0), (0.0, 1.0)], ids=["degraded", "video call"])
+def test_twins_differ_in_label_and_forgery_alone(pairs, kind, seed, shares):
+    real, fake = pairs(kind, shares[0], seed, shares[1])
     assert (real.label, fake.label) == (REAL, FAKE)
     np.testing.assert_array_equal(real.roi, fake.roi)
     with Image.open(io.BytesIO(real.image.tobytes())) as ours, Image.open(io.BytesIO(fake.image.tobytes())) as theirs:
@@ -88,6 +97,21 @@ def test_a_video_frame_keeps_its_size_and_loses_detail_with_the_rate(portrait, s
     assert 0 < errors[0] < errors[1] < 20
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_frame_of_a_video_call_has_its_face_in_the_box(seed):
+    marked = Image.new("RGB", (300, 320), (180, 180, 180))
+    marked.paste((40, 40, 40), tuple(NET.astype(int)))
+    frame, box = degrade.video_call(marked, NET, np.random.default_rng(seed))
+    assert_marked(frame, box, atol=3)
+
+
+def test_a_picture_is_degraded_or_a_frame_of_a_video_call(pairs):
+    clean, called = pairs("self-blended", 0.0, 5), pairs("self-blended", 0.0, 5, video=1.0)
+    assert called[0].image.tobytes() != clean[0].image.tobytes()
+    with pytest.raises(ValueError, match="both shares"):
+        Recipe(degradation=0.7, video=0.4)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_printed_and_scanned_photograph_has_no_empty_border_and_its_face_in_the_box(portrait, seed):
     marked = Image.new("RGB", (300, 320), (180, 180, 180))
@@ -96,9 +120,7 @@ def test_a_printed_and_scanned_photograph_has_no_empty_border_and_its_face_in_th
     light = np.asarray(scanned.convert("L"), float)
     edge = np.concatenate([light[:3].ravel(), light[-3:].ravel(), light[:, :3].ravel(), light[:, -3:].ravel()])
     assert edge.min() > 100
-    rows, columns = np.nonzero(light < 100)
-    found = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-    np.testing.assert_allclose(box, found, atol=4)
+    assert_marked(scanned, box, atol=4)
 
 
 def test_a_journey_ends_in_files_that_the_server_takes(portrait_jpeg):
