@@ -6,8 +6,9 @@ those tells how much of a figure may be the set and not the forgery.
 
 from __future__ import annotations
 
+import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from .samples import Sample
 from .served import Judged
 
 BATCH = 32
+KEPT = ("picture", "fake_probability")  # columns of a baseline's scores
 FLOOR = {
     "global statistics, linear": lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
     "global statistics, boosted trees": lambda: HistGradientBoostingClassifier(random_state=0),
@@ -32,7 +34,7 @@ FLOOR = {
 
 
 class BaselineError(ValueError):
-    """The baseline graph cannot be used; the message says what it should be."""
+    """The baseline cannot be used; the message says what it should be."""
 
 
 def statistics(data: bytes) -> np.ndarray:
@@ -75,15 +77,41 @@ def _statistics_or_zero(data: bytes) -> np.ndarray:
         return np.zeros(12)
 
 
-def baseline(path: Path, data: Path, judged: Iterable[Judged]) -> np.ndarray:
+def baseline(path: Path, data: Path, judged: Sequence[Judged]) -> np.ndarray:
     """Scores (N,) of another graph on the very faces that the server found, through the served crop.
 
     The graph takes FACE (B, 224, 224, 3) uint8 and answers FAKE_PROBABILITY (B, 1). A picture's score is that of its
-    most suspicious face, as for the served model. Raises BaselineError for any other graph.
+    most suspicious face, as for the served model. A file that `write_scores` wrote stands for the graph. Raises
+    BaselineError for anything else.
     """
+    if path.suffix == ".csv":
+        return _read_scores(path, judged)
     session = _session(path)
     host = DaliHost(dali.preprocess, BATCH, threads=1)
     return np.array([_most_suspicious(session, host, data, j) for j in tqdm(judged, desc=path.name, disable=None)])
+
+
+def write_scores(path: Path, scores: Mapping[str, float]) -> None:
+    """A baseline's score of each picture as CSV, for later reports: the graph need not be kept for those."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(KEPT)
+        writer.writerows((name, f"{score:.7g}") for name, score in scores.items())
+
+
+def _read_scores(path: Path, judged: Sequence[Judged]) -> np.ndarray:
+    try:
+        with path.open(newline="") as file:
+            kept = {row[KEPT[0]]: float(row[KEPT[1]]) for row in csv.DictReader(file)}
+    except (OSError, KeyError, ValueError) as exc:
+        raise BaselineError(
+            f"{path} cannot be read as scores; give a CSV that an evaluation wrote for a graph"
+        ) from exc
+    missing = [j.sample.name for j in judged if j.sample.name not in kept]
+    if missing:
+        raise BaselineError(f"{path} has no score of {missing[0]} and {len(missing) - 1} more; give the graph itself")
+    return np.array([kept[j.sample.name] for j in judged])
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

@@ -2,9 +2,9 @@
 
     python -m export evaluate --data DATA            # starts the server; --url asks a running one
 
-Reads a manifest, or real/ and fake/ folders (see `sources.py`); writes report.html, report.json and scores.csv. Every
-figure comes from the served path. Splits are reported apart, never mixed. Exit code 0: every floor of the budgets is
-met, 1: one is missed or none measured, 2: it could not be evaluated.
+Reads a manifest, or real/ and fake/ folders (see `sources.py`); writes report.html, report.json, scores.csv, and each
+baseline's scores into baselines/. Every figure comes from the served path. Splits are reported apart, never mixed. Exit
+code 0: every floor of the budgets is met, 1: one is missed or none measured, 2: it could not be evaluated.
 """
 
 from __future__ import annotations
@@ -55,7 +55,11 @@ def parser() -> argparse.ArgumentParser:
         "--splits", type=_names, help="comma-separated (default: test and cross, as far as there are any)"
     )
     root.add_argument(
-        "--baseline", type=Path, action="append", default=[], help="ONNX graph to compare with; repeatable"
+        "--baseline",
+        type=Path,
+        action="append",
+        default=[],
+        help="ONNX graph to compare with, or its scores; repeatable",
     )
     root.add_argument(
         "--budgets", type=Path, default=Path(__file__).with_name("budgets.toml"), help="TOML (default %(default)s)"
@@ -149,11 +153,16 @@ def _compare(options: argparse.Namespace, judged: dict[str, list[Judged]], split
     train = read_samples(options.data, ("train",), options.out, *floor) if options.floor else []
     folder = folder_of(options.data)
     models = comparison.fit_floors(folder, train)
+    kept: dict[str, dict[str, float]] = {path.stem: {} for path in options.baseline}
     for name, part in judged.items():
         found = [j for j in part if j.found]
         rivals = comparison.floors(models, folder, [j.sample for j in found])
-        rivals |= {path.name: comparison.baseline(path, folder, found) for path in options.baseline}
+        for path in options.baseline:
+            rivals[path.stem] = comparison.baseline(path, folder, found)
+            kept[path.stem] |= zip((j.sample.name for j in found), rivals[path.stem], strict=True)
         splits[name]["comparison"] = analysis.compare(columns(found), rivals, options.rounds, options.seed)
+    for baseline, scores in kept.items():
+        comparison.write_scores(options.out / "baselines" / f"{baseline}.csv", scores)
 
 
 def _model(judged: dict[str, list[Judged]]) -> dict:

@@ -51,8 +51,28 @@ def test_every_picture_is_accounted_for(written):
 def test_the_served_graph_as_its_own_baseline_is_no_better(written):
     """The same faces through the same crop: only the runtime differs, ONNX Runtime here and OpenVINO there."""
     _, report = written
-    row = report["splits"]["test"]["comparison"]["model.onnx"]
+    row = report["splits"]["test"]["comparison"]["model"]
     assert row["gain"] == pytest.approx(0, abs=0.02)
+
+
+def test_scores_of_a_baseline_stand_for_it_in_a_later_report(written, run, tmp_path):
+    out, report = written
+    kept = out / "baselines" / "model.csv"
+    _, again = run("--robustness", "0", "--floor", "0", "--baseline", str(kept))
+    rows = json.loads((again / "report.json").read_text())["splits"]["test"]["comparison"]
+    for name, figure in report["splits"]["test"]["comparison"]["model"].items():
+        assert rows["model"][name] == pytest.approx(figure, abs=1e-6)
+    assert (again / "baselines" / "model.csv").read_text() == kept.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("picture,fake_probability\n", "no score of"), ("path\n1\n", "cannot be read as scores")]
+)
+def test_scores_of_other_pictures_are_no_baseline(run, tmp_path, capsys, text, reason):
+    (tmp_path / "other.csv").write_text(text)
+    code, _ = run("--robustness", "0", "--floor", "0", "--baseline", str(tmp_path / "other.csv"))
+    assert code == 2
+    assert reason in capsys.readouterr().err
 
 
 def test_every_kind_of_damage_has_its_curve(written):
