@@ -104,7 +104,7 @@ def _read_scores(path: Path, judged: Sequence[Judged]) -> np.ndarray:
     try:
         with path.open(newline="") as file:
             kept = {row[KEPT[0]]: float(row[KEPT[1]]) for row in csv.DictReader(file)}
-    except (OSError, KeyError, ValueError) as exc:
+    except (OSError, KeyError, TypeError, ValueError) as exc:  # TypeError: a row without a score
         raise BaselineError(
             f"{path} cannot be read as scores; give a CSV that an evaluation wrote for a graph"
         ) from exc

@@ -86,6 +86,8 @@ def evaluate(options: argparse.Namespace) -> dict:
     """Scores, analyses and writes everything; returns the report."""
     started, commit = time.monotonic(), _commit()
     budgets = decision.read_budgets(options.budgets)
+    if len({path.stem for path in options.baseline}) < len(options.baseline):
+        raise EvaluationError("two baselines have one name, and the report calls them by it: rename one of the files")
     samples = _split_samples(options)
     options.out.mkdir(parents=True, exist_ok=True)
     with connect(options.url, options.profile) as client:

@@ -66,7 +66,12 @@ def test_scores_of_a_baseline_stand_for_it_in_a_later_report(written, run, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("picture,fake_probability\n", "no score of"), ("path\n1\n", "cannot be read as scores")]
+    ("text", "reason"),
+    [
+        ("picture,fake_probability\n", "no score of"),
+        ("picture,fake_probability\nreal.jpg\n", "cannot be read as scores"),
+        ("path\n1\n", "cannot be read as scores"),
+    ],
 )
 def test_scores_of_other_pictures_are_no_baseline(run, tmp_path, capsys, text, reason):
     (tmp_path / "other.csv").write_text(text)
@@ -100,8 +105,9 @@ def test_below_budget_is_exit_code_1(run, tmp_path):
         (["--splits", "elsewhere"], "no pictures in elsewhere"),
         (["--data", "/nowhere"], "nowhere"),
         (["--budgets", "/nowhere.toml"], "nowhere.toml"),
+        (["--baseline", "a/model.onnx", "--baseline", "b/model.onnx"], "two baselines have one name"),
     ],
-    ids=["split", "data", "budgets"],
+    ids=["split", "data", "budgets", "baselines"],
 )
 def test_what_cannot_be_evaluated_is_exit_code_2(run, capsys, arguments, reason):
     assert run(*arguments)[0] == 2
