@@ -42,8 +42,7 @@ def video_call(picture: Image.Image, box: np.ndarray, rng: np.random.Generator) 
     if rng.random() < 0.4:  # calls send fewer pixels when the line is busy
         factor = rng.uniform(1.2, 2.0)
         size = (round(picture.width * factor), round(picture.height * factor))
-        box = box * np.tile(np.array(size) / picture.size, 2)
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
+        picture, box = _resized(picture, box, size, Image.Resampling.BICUBIC)
     if rng.random() < 0.5:
         picture = _noisy(picture, rng.uniform(1, 4), rng)
     return video(picture, int(rng.integers(18, 34))), box
@@ -78,6 +77,10 @@ def scale(picture: Image.Image, box: np.ndarray, rng: np.random.Generator) -> Dr
     factor = float(np.exp(rng.uniform(np.log(max(SMALLEST_FACE_PX / side, 1 / 3)), 0)))
     size = (max(32, round(picture.width * factor)), max(32, round(picture.height * factor)))
     kind = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)[rng.integers(3)]
+    return _resized(picture, box, size, kind)
+
+
+def _resized(picture: Image.Image, box: np.ndarray, size: tuple[int, int], kind: Image.Resampling) -> Drawn:
     return picture.resize(size, kind), box * np.tile(np.array(size) / picture.size, 2)
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export.data.faces import of_split
 from export.synthesis import degrade
 from export.synthesis.augment import FAKE, REAL, Donor, Example, Twin, training_example, training_pair
-from export.synthesis.batches import Recipe
+from export.synthesis.batches import Loader, Recipe
 
 BOX = np.array([184, 64, 270, 176])
 NET = np.array([100.0, 100, 200, 220])
@@ -108,6 +109,19 @@ def test_a_frame_of_a_video_call_has_its_face_in_the_box(seed):
 def test_a_picture_is_degraded_or_a_frame_of_a_video_call(pairs):
     clean, called = pairs("self-blended", 0.0, 5), pairs("self-blended", 0.0, 5, video=1.0)
     assert called[0].image.tobytes() != clean[0].image.tobytes()
+
+
+@pytest.mark.parametrize("kind", [0.0, 1.0], ids=["plain", "self-blended"])
+def test_a_recipe_sends_its_share_through_video_calls(data, faces, kind):
+    loader, real = Loader(data, 2, 0), of_split(faces, "train")
+    shares = [{"degradation": 0.0}, {"degradation": 0.0, "video": 1.0}]
+    clean, called = (Recipe(self_blend=kind, **share) for share in shares)
+    plan = loader.plan(real, 0, clean)
+    for still, frame in zip(loader.load(plan, clean), loader.load(plan, called), strict=True):
+        assert all((a != b).any() for a, b in zip(still.faces, frame.faces, strict=True))
+
+
+def test_shares_beyond_one_are_refused():
     with pytest.raises(ValueError, match="both shares"):
         Recipe(degradation=0.7, video=0.4)
 
