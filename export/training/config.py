@@ -35,6 +35,7 @@ class TrainConfig:
     focal_gamma: float = 1.0  # 0 is cross-entropy; 2 of the paper is for 1:1000 imbalance
     distill_share: float = 0.7  # of the loss that the teacher gives, where there is one
     distill_temperature: float = 2.0
+    hint_weight: float = 0.0  # of a larger network's features in the loss; above 0 asks for [hints]
     map_weight: float = 1.0  # of attention and evidence maps against the verdict in distillation
     recipe: Recipe = Recipe()  # noqa: RUF009 (frozen)
     ema_decay: float = 0.99  # averages the last hundred updates
