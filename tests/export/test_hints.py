@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import sys
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ import timm
 import torch
 from sklearn.metrics import roc_auc_score
 
+from export.chain import ChainConfig, run
 from export.data.faces import of_split
 from export.errors import ExportError
 from export.synthesis.batches import Batch, Loader, Material, Recipe
+from export.training import finetune
 from export.training.config import TrainConfig
 from export.training.hints import DIRECTIONS, Blocks, Hints, as_hints, find_hints
 from export.training.losses import hint_loss
@@ -122,3 +126,16 @@ def test_hints_are_refused_where_there_are_none_or_no_taps(faces, data, tmp_path
     plain = replace(CONFIG, head="plain")
     with pytest.raises(ValueError, match="taps"):
         train(plain, faces, data, tmp_path, plain.network(), material=Material(hints=found), cpu=True)
+
+
+def test_a_configuration_with_hints_ends_with_a_student_that_cases_can_correct(hints, data, tmp_path, monkeypatch):
+    """Its new training has no hints, and asks for none."""
+    stage = {"name": "student", "train": {"side_px": 64, "epochs": 1, "batch_size": 4, "hint_weight": 0.5}}
+    checkpoint, _ = run(ChainConfig.of({"hints": asdict(hints), "stage": [stage]}), data, tmp_path)
+    assert (tmp_path / "hints.npz").exists()
+    cases, out = tmp_path / "cases.csv", tmp_path / "tuned"
+    cases.write_text(f"path,truth,split\n{data}/real0.jpg,fake,train\n")
+    places = {"--data": data, "--cases": cases, "--checkpoint": checkpoint, "--out": out}
+    monkeypatch.setattr(sys, "argv", ["finetune", "--epochs", "1", *(str(p) for pair in places.items() for p in pair)])
+    assert finetune.main() == 0
+    assert json.loads((out / "finetune.json").read_text())["config"]["hint_weight"] == 0
