@@ -17,6 +17,7 @@ STAGES = {
     "reconstruct": "synthesis.reconstruct",
     "contact-sheet": "synthesis.contact_sheet",
     "train": "training.train",
+    "probe": "training.probe",
     "prune": "training.prune",
     "finetune": "training.finetune",
     "convert": "conversion.torch_to_onnx",

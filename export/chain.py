@@ -9,18 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .conversion.publish import publish
-from .data.faces import DataConfig, Face, collect, folder_of, known_faces, of_split, table
+from .data.faces import DataConfig, Face, collect, folder_of, known_faces, table
 from .data.preprocessing import REPOSITORY
 from .synthesis.batches import Loader, Material
 from .synthesis.material import gather
 from .synthesis.reconstruct import Reconstructions
 from .training.config import TrainConfig
-from .training.hints import Hints, find_hints
 from .training.prune import PruneConfig, prune_to
 from .training.train import train
 from .training.weights import averaged, save_network, starting_network, trained
@@ -51,7 +50,6 @@ class ChainConfig:
 
     data: DataConfig
     reconstructions: Reconstructions | None
-    hints: Hints | None
     stages: tuple[Stage, ...]
 
     @classmethod
@@ -65,9 +63,9 @@ class ChainConfig:
     @classmethod
     def of(cls, tables: dict[str, Any]) -> ChainConfig:
         """From the tables of a file."""
-        unknown = sorted(set(tables) - {"data", "reconstructions", "hints", "stage"})
+        unknown = set(tables) - {"data", "reconstructions", "stage"}
         if unknown or not tables.get("stage"):
-            raise ValueError(f"needs [[stage]] and takes [data], [reconstructions] and [hints]; unknown: {unknown}")
+            raise ValueError(f"needs [[stage]] and takes [data] and [reconstructions]; unknown: {sorted(unknown)}")
         stages = tuple(
             Stage(
                 name=given["name"],
@@ -79,13 +77,8 @@ class ChainConfig:
             )
             for given in tables["stage"]
         )
-        made, hints = tables.get("reconstructions"), tables.get("hints")
-        return cls(
-            DataConfig(**tables.get("data", {})),
-            Reconstructions(**made) if made else None,
-            Hints(**hints) if hints else None,
-            stages,
-        )
+        made = tables.get("reconstructions")
+        return cls(DataConfig(**tables.get("data", {})), Reconstructions(**made) if made else None, stages)
 
 
 def run(config: ChainConfig, data: Path, out: Path, init: Path | None = None) -> tuple[Path, list[Face]]:
@@ -99,9 +92,6 @@ def run(config: ChainConfig, data: Path, out: Path, init: Path | None = None) ->
     print(table(collection), flush=True)
     recipes = [stage.train.recipe for stage in config.stages]
     material = gather(recipes, config.reconstructions, faces, folder, out)
-    if config.hints:
-        hints = find_hints(config.hints, of_split(faces, "train"), folder, out / "hints.npz")
-        material = replace(material, hints=hints)
     checkpoint = out / "checkpoint.pt"
     for stage in config.stages:
         print(f"\n== {stage.name}", flush=True)

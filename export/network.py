@@ -49,6 +49,9 @@ class TimmNet(nn.Module):
             if hasattr(module, "inplace"):
                 module.inplace = False  # autograd would copy what is overwritten: a tenth of a training step
         self.channels = self.backbone.feature_info.channels()
+        self._normalise_as(backbone)
+
+    def _normalise_as(self, backbone: str) -> None:
         published = timm.get_pretrained_cfg(backbone)
         for name in ("mean", "std"):
             value = getattr(published, name) if published else {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}[name]
@@ -116,6 +119,43 @@ class PlainNet(TimmNet):
         evidence = self.evidence(self.dropout(self.features(pixels)[-1]))
         logit = evidence.mean((2, 3))
         gates = torch.tensor([[0.0, 0.0, 1.0]]).to(logit).expand(logit.shape[0], -1)
+        return Output(logit, evidence, torch.ones_like(evidence), gates)
+
+
+class ProbeNet(TimmNet):
+    """A vision transformer as a teacher: one linear layer on the class tokens behind all of its blocks.
+
+    What tells genuine from generated lies in the middle blocks of a foundation model as much as in the last (Koutlis
+    and Papadopoulos, ECCV 2024). `python -m export probe` fits the layer; the transformer may stay as it is.
+
+    Args:
+        backbone: name of a timm vision transformer; ValueError where it has no class token behind its blocks.
+    """
+
+    def __init__(self, backbone: str, side_px: int = 224, activation: str = "", pretrained: bool = False) -> None:
+        nn.Module.__init__(self)
+        self.side_px = side_px
+        options = {"act_layer": activation} if activation else {}
+        self.backbone = timm.create_model(backbone, pretrained, num_classes=0, **options)
+        if not hasattr(self.backbone, "blocks") or not getattr(self.backbone, "num_prefix_tokens", 0):
+            raise ValueError(f"{backbone} has no class token behind its blocks; a probe needs a vision transformer")
+        self.backbone.set_input_size((side_px, side_px))
+        self._normalise_as(backbone)
+        self.evidence = nn.Linear(len(self.backbone.blocks) * self.backbone.embed_dim, 1)
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W) float 0..255 to (B, blocks, width)."""
+        if pixels.shape[-1] != self.side_px:
+            pixels = scaled(pixels, self.side_px)
+        found = self.backbone.forward_intermediates(
+            (pixels - self.mean) / self.std, intermediates_only=True, return_prefix_tokens=True
+        )
+        return torch.stack([prefix[:, 0] for _, prefix in found], 1)
+
+    def forward(self, pixels: Tensor) -> Output:
+        """Pixels (B, 3, H, W) float 0..255; h = w = 1 here: a verdict, and no places."""
+        logit = self.evidence(self.tokens(pixels).flatten(1))
+        evidence, gates = logit[..., None, None], torch.full_like(logit, 1 / len(TAPS)).expand(-1, len(TAPS))
         return Output(logit, evidence, torch.ones_like(evidence), gates)
 
 

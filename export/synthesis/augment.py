@@ -31,7 +31,6 @@ class Example:
     image: np.ndarray  # (L,) uint8 encoded
     roi: np.ndarray  # (4,) float32
     label: int
-    hint: np.ndarray | None = None  # (D,) float32, what a larger network makes of the face
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +17,10 @@ from .identity_blend import Donors
 
 
 class Batch(NamedTuple):
-    """faces (B, 224, 224, 3) uint8 RGB, labels (B,) float32, hints (B, D) float32: NaN of a face that has none."""
+    """faces (B, 224, 224, 3) uint8 RGB, labels (B,) float32."""
 
     faces: np.ndarray
     labels: np.ndarray
-    hints: np.ndarray = np.empty((0, 0), np.float32)  # nobody has any
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,6 @@ class Material:
     landmarks: Mapping[str, np.ndarray] = field(default_factory=dict)  # (468, 2) pixels
     donors: Donors | None = None
     reconstructions: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)  # file, crop
-    hints: Mapping[str, np.ndarray] = field(default_factory=dict)  # (D,) float32, of genuine and fake faces
-
-    @property
-    def hint_size(self) -> int:
-        """D; 0 where nobody has hints."""
-        return next((len(hint) for hint in self.hints.values()), 0)
 
 
 class Slot(NamedTuple):
@@ -118,10 +111,8 @@ class Loader:
     def _examples(self, slot: Slot, recipe: Recipe) -> list[Example]:
         face, rng = slot.face, np.random.default_rng(slot.seed)
         data, box, landmarks = self._read(face.path), np.array(face.box), self.material.landmarks.get(face.path)
-        hint = self.material.hints.get(face.path)
         if slot.kind == PLAIN:
-            example = training_example(data, box, face.label, recipe.degradation, rng, video=recipe.video)
-            return [replace(example, hint=hint)]
+            return [training_example(data, box, face.label, recipe.degradation, rng, video=recipe.video)]
         donor = twin = None
         if slot.kind == IDENTITY_BLEND:
             path = self.material.donors.nearest(landmarks, face.group, rng)
@@ -130,8 +121,7 @@ class Loader:
             path, crop = self.material.reconstructions[face.path]
             twin = Twin(self._read(path), crop)
         fakes = {"landmarks": landmarks, "donor": donor, "twin": twin}
-        real, fake = training_pair(data, box, recipe.degradation, rng, video=recipe.video, **fakes)
-        return [replace(real, hint=hint), fake]
+        return list(training_pair(data, box, recipe.degradation, rng, video=recipe.video, **fakes))
 
     def plain(self, faces: Sequence[Face]) -> Iterator[Batch]:
         """Every face as served, in order."""
@@ -170,12 +160,5 @@ class Loader:
     def _assemble(self, items: Sequence, examples: Callable[..., list[Example]]) -> Batch:
         made = [example for item in items for example in examples(item)]
         faces = self.pipeline.run(IMAGE=[e.image for e in made], ROI=[e.roi for e in made])
-        kept = [(face, e) for face, e in zip(faces, made, strict=True) if not isinstance(face, Exception)]
-        labels = np.array([e.label for _, e in kept], np.float32)
-        return Batch(np.stack([face for face, _ in kept]), labels, *self._hints([e.hint for _, e in kept]))
-
-    def _hints(self, given: list[np.ndarray | None]) -> list[np.ndarray]:
-        if not self.material.hint_size:
-            return []
-        unknown = np.full(self.material.hint_size, np.nan, np.float32)
-        return [np.stack([unknown if hint is None else hint for hint in given])]
+        kept = [(face, e.label) for face, e in zip(faces, made, strict=True) if not isinstance(face, Exception)]
+        return Batch(np.stack([face for face, _ in kept]), np.array([label for _, label in kept], np.float32))

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from ..network import FaceNet, PlainNet, TimmNet
+from ..network import FaceNet, PlainNet, ProbeNet, TimmNet
 from ..synthesis.batches import Recipe
 
-HEADS: dict[str, type[TimmNet]] = {"taps": FaceNet, "plain": PlainNet}
+HEADS: dict[str, type[TimmNet]] = {"taps": FaceNet, "plain": PlainNet, "probe": ProbeNet}
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class TrainConfig:
     """Settings of one run, saved in its checkpoint."""
 
     backbone: str = "efficientnet_b0"  # any timm model with feature maps; the student is B0
-    head: str = "taps"  # at three depths, under attention; "plain" is the usual mean and linear layer, to compare with
+    head: str = "taps"  # at three depths, under attention; "plain" is one linear layer, "probe" one on a transformer
     pretrained: bool = False  # timm's published weights, where there is internet
     activation: str = ""  # of the backbone; the pretrained one where empty
     side_px: int = 176  # 0.62 of the cost of 224 px
@@ -35,7 +35,6 @@ class TrainConfig:
     focal_gamma: float = 1.0  # 0 is cross-entropy; 2 of the paper is for 1:1000 imbalance
     distill_share: float = 0.7  # of the loss that the teacher gives, where there is one
     distill_temperature: float = 2.0
-    hint_weight: float = 0.0  # of a larger network's features in the loss; above 0 asks for [hints]
     map_weight: float = 1.0  # of attention and evidence maps against the verdict in distillation
     recipe: Recipe = Recipe()  # noqa: RUF009 (frozen)
     ema_decay: float = 0.99  # averages the last hundred updates

@@ -88,9 +88,9 @@ def main() -> int:
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="default %(default)s")
     a = parser.parse_args()
     _, config = trained(a.checkpoint)
-    recipe = replace(config.recipe, reconstruction=0.0)  # what a run of its own would need
+    recipe = replace(config.recipe, reconstruction=0.0)
     rates = {"learning_rate": a.learning_rate, "head_learning_rate": a.learning_rate}
-    config = replace(config, epochs=a.epochs, distill_share=0.5, hint_weight=0.0, recipe=recipe, **rates)
+    config = replace(config, epochs=a.epochs, distill_share=0.5, recipe=recipe, **rates)
     report = finetune(config, a.checkpoint, a.data, read_cases(a.cases, a.out / "cases"), a.out)
     (a.out / "finetune.json").write_text(json.dumps({"config": asdict(config), "figures": report}, indent=2) + "\n")
     for name, states in report.items():

@@ -41,16 +41,6 @@ def distillation_loss(student: Output, teacher: Output, temperature: float) -> t
     return divergence, sum(gaps, torch.zeros_like(divergence))
 
 
-def hint_loss(guess: Tensor, hint: Tensor) -> Tensor:
-    """Mean squared error of a guess at a larger network's features (FitNets, Romero et al., ICLR 2015), (B,).
-
-    Args:
-        guess, hint: (B, D); a hint with a NaN is unknown and costs nothing.
-    """
-    error = (guess - hint.nan_to_num()).square().mean(1)
-    return torch.where(hint.isnan().any(1), 0.0, error)
-
-
 def agrees(teacher: Output, label: Tensor) -> Tensor:
     """(B,) 1 where the teacher is on the side of the truth: its mistakes are not taught."""
     return ((teacher.logit[:, 0] > 0) == (label > 0.5)).float()

@@ -13,19 +13,18 @@ ALPHA = 0.4  # of the Beta distribution: mostly one of the two, with some of the
 MAX_RADIUS = 3  # cycles across the picture, of what is lent: light and shade of a side of a face, no features
 
 
-def mix(pixels: Tensor, targets: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def mix(pixels: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Every face with another one of the batch: half the time as a blend, half the time as a rectangle in it.
 
-    mixup (Zhang et al., ICLR 2018) and CutMix (Yun et al., ICCV 2019). A label becomes the share of what is fake, a
-    hint the mean of both, unknown where one is. Genuine faces are mixed with each other, too, so that the edge of a
-    rectangle gives nothing away.
+    mixup (Zhang et al., ICLR 2018) and CutMix (Yun et al., ICCV 2019). The label is the share of what is fake. Genuine
+    faces are mixed with each other, too, so that the edge of a rectangle gives nothing away.
 
     Args:
         pixels: (B, C, H, W).
-        targets: (B, ...) float, what is true of each.
+        labels: (B,) 0..1.
     """
     share = rng.beta(ALPHA, ALPHA)  # of the face itself
-    other = torch.from_numpy(rng.permutation(len(targets)))
+    other = torch.from_numpy(rng.permutation(len(labels)))
     if rng.random() < 0.5:
         mixed = share * pixels + (1 - share) * pixels[other]
     else:
@@ -35,7 +34,7 @@ def mix(pixels: Tensor, targets: Tensor, rng: np.random.Generator) -> tuple[Tens
         mixed = pixels.clone()
         mixed[..., top : top + h, left : left + w] = pixels[other, :, top : top + h, left : left + w]
         share = 1 - h * w / (height * width)
-    return mixed, share * targets + (1 - share) * targets[other]
+    return mixed, share * labels + (1 - share) * labels[other]
 
 
 def restyle(pixels: Tensor, rng: np.random.Generator) -> Tensor:

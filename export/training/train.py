@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,16 +24,15 @@ from torch import Tensor, nn
 from ..data.faces import Face, find_faces, of_split
 from ..data.sources import folder_of
 from ..machine import keep_freed_memory
-from ..network import FaceNet, Output, TimmNet
+from ..network import Output, TimmNet
 from ..synthesis.batches import Batch, Loader, Material, Recipe
 from ..synthesis.material import gather
 from .config import TrainConfig
-from .losses import distillation_loss, focal_loss, hint_loss, one_teacher
+from .losses import distillation_loss, focal_loss, one_teacher
 from .mixing import mix, restyle
 from .teacher import frozen
 from .weights import starting_network, trained
 
-PARTS = ("net", "average", "guess", "optimizer")  # of a run that have a state
 CHECKPOINT_S = 60  # at most this much work is done twice after a kill
 HARD_BELOW = 0.7  # a sample that gets less than this probability for the truth is hard
 
@@ -57,13 +56,7 @@ class Run:
     """Network, average, optimiser and position of one training; `save` and `load` carry all of it."""
 
     def __init__(
-        self,
-        config: TrainConfig,
-        total: int,
-        start: TimmNet,
-        teachers: Iterable[TimmNet] = (),
-        cpu: bool = False,
-        hint_size: int = 0,
+        self, config: TrainConfig, total: int, start: TimmNet, teachers: Iterable[TimmNet] = (), cpu: bool = False
     ) -> None:
         torch.manual_seed(config.seed)
         self.accelerator = Accelerator(mixed_precision="bf16" if _has_bf16(cpu) else "no", cpu=cpu)
@@ -71,11 +64,9 @@ class Run:
         self.net = start.to(self.accelerator.device, memory_format=torch.channels_last)
         self.teachers = [frozen(teacher, self.accelerator.device) for teacher in teachers]
         self.average = ModelEmaV3(self.net, decay=config.ema_decay, use_warmup=True)
-        self.guess = Guess(self.net, hint_size)
         parts: tuple[list[Tensor], list[Tensor]] = ([], [])
         for name, parameter in self.net.named_parameters():
             parts[not name.startswith("backbone.")].append(parameter)
-        parts[1].extend(self.guess.parameters())
         peaks = (config.learning_rate, config.head_learning_rate)
         groups = [{"params": part, "lr": peak, "peak": peak} for part, peak in zip(parts, peaks, strict=True)]
         self.optimizer = self.accelerator.prepare(
@@ -119,17 +110,13 @@ class Run:
         torch.manual_seed(self.config.seed + self.position)  # dropout: the same after a resume
         self.net.train()
         total, hard = 0.0, 0
-        pixels, targets = self._mixed(to_pixels(batch), to_targets(batch))
-        pixels, targets = pixels.to(self.accelerator.device), targets.to(self.accelerator.device)
-        for part, target in zip(pixels.split(self.chunk), targets.split(self.chunk), strict=True):
-            label, hint = target[:, 0], target[:, 1:]
+        pixels, labels = self._mixed(to_pixels(batch), torch.from_numpy(batch.labels))
+        pixels, labels = pixels.to(self.accelerator.device), labels.to(self.accelerator.device)
+        for part, label in zip(pixels.split(self.chunk), labels.split(self.chunk), strict=True):
             with self.accelerator.autocast():
                 out = self.net(part)
             logit = out.logit[:, 0].float()
-            losses = self._loss(Output(*(value.float() for value in out)), label, part)
-            if hint.shape[1]:
-                losses = losses + self.config.hint_weight * hint_loss(self.guess(), hint)
-            loss = losses.sum() / len(targets)
+            loss = self._loss(Output(*(value.float() for value in out)), label, part).sum() / len(labels)
             self.accelerator.backward(loss)
             total += loss.item()
             truth = torch.sigmoid(torch.where(label > 0.5, logit, -logit))
@@ -159,16 +146,16 @@ class Run:
         self.optimizer.zero_grad()
         self.average.update(self.net, self.position)
 
-    def _mixed(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _mixed(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         at = [self.config.seed, self.position]  # the same after a resume
         rng, style = np.random.default_rng(at), np.random.default_rng([*at, 1])
         if style.random() < self.config.restyle:
             pixels = restyle(pixels, style)
-        return mix(pixels, targets, rng) if rng.random() < self.config.mix else (pixels, targets)
+        return mix(pixels, labels, rng) if rng.random() < self.config.mix else (pixels, labels)
 
     def save(self, path: Path) -> None:
         """Writes everything at once, or nothing."""
-        parts = {name: getattr(self, name).state_dict() for name in PARTS}
+        parts = {name: getattr(self, name).state_dict() for name in ("net", "average", "optimizer")}
         draft = path.with_suffix(".draft")
         state = {**parts, "position": self.position, "total": self.total, "chunk": self.chunk}
         torch.save({**state, "config": asdict(self.config)}, draft)
@@ -181,40 +168,9 @@ class Run:
             raise ValueError(
                 f"{path} was trained with {state['config']}, {state['total']} batches; remove it to start anew"
             )
-        for name in PARTS:
+        for name in ("net", "average", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
         self.position, self.chunk = state["position"], state["chunk"]
-
-
-class Guess(nn.Module):
-    """What the taps of a network say of a larger network's features: a linear layer that training alone has.
-
-    It looks at what the gates look at, the mean of each tap; ValueError where a network has no taps.
-    """
-
-    def __init__(self, net: TimmNet, size: int) -> None:
-        super().__init__()
-        self.linear = None
-        if not size:
-            return
-        if not isinstance(net, FaceNet):
-            raise ValueError('hints need the taps of a network: set head = "taps", or hint_weight = 0')
-        self.linear = nn.Linear(net.gate.in_features, size).to(net.gate.weight.device)
-        net.gate.register_forward_hook(self._looked)
-
-    def _looked(self, module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        self.seen = inputs[0]
-
-    def forward(self) -> Tensor:
-        """(B, size) of the batch that the network saw last."""
-        assert self.linear is not None
-        return self.linear(self.seen.float())
-
-
-def to_targets(batch: Batch) -> Tensor:
-    """(B, 1 + D): label and hints."""
-    labels = torch.from_numpy(batch.labels)[:, None]
-    return torch.cat([labels, torch.from_numpy(batch.hints)], 1) if len(batch.hints) else labels
 
 
 def to_pixels(batch: Batch) -> Tensor:
@@ -238,19 +194,13 @@ def train(
         faces: of every split; only `train` is used here.
         data: the folder that the faces' paths are relative to.
         teachers: distil from these; of each face, from those that are right about it.
-        material: what blends and reconstructions are made with, and the hints.
+        material: what blends and reconstructions are made with.
         cpu: stay on the CPU where there is CUDA.
     """
-    material = material or Material()
-    if not config.hint_weight:
-        material = replace(material, hints={})
-    elif not material.hint_size:
-        raise ValueError("hint_weight asks for hints: name a network in [hints] of a configuration, or set 0")
     loader = Loader(data, config.batch_size, config.seed, material)
     chosen = of_split(faces, "train")
     plan = [batch for epoch in range(config.epochs) for batch in loader.plan(chosen, epoch, config.recipe)]
-    run = Run(config, len(plan), start, teachers, cpu, material.hint_size)
-    checkpoint = out / "checkpoint.pt"
+    run, checkpoint = Run(config, len(plan), start, teachers, cpu), out / "checkpoint.pt"
     if checkpoint.exists():
         run.load(checkpoint)
         print(f"going on at batch {run.position} of {run.total}", flush=True)

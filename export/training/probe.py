@@ -1,0 +1,122 @@
+"""Foundation model -> teacher: one linear layer on what a vision transformer makes of the training faces, fitted once.
+
+Reads a transformer's weights, which stay as they are, and the faces as served; writes probe.pt, a checkpoint that
+`compare` scores, that `--teacher` takes, and that `train --init` can go on with. A foundation model (CLIP: Radford et
+al., ICML 2021) has seen more than any set of faces holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+from ..data.faces import Face, find_faces, of_split
+from ..data.sources import folder_of
+from ..network import ProbeNet
+from ..synthesis.batches import Loader
+from .config import TrainConfig
+from .train import to_pixels
+from .weights import save_network, starting_network
+
+BATCH = 16
+SAVE_EVERY = 20  # batches: so much is done twice after a kill
+INVERSE_REGULARISATION = 0.001  # of the logistic regression, on features of unit variance
+BACKBONE = "vit_base_patch16_clip_quickgelu_224.openai"
+
+
+def foundation(backbone: str, weights: str = "") -> ProbeNet:
+    """The transformer, at the side that it was trained at, with an untrained layer.
+
+    Args:
+        backbone: a vision transformer that timm knows.
+        weights: its file, with timm's names; empty: fetch what is published.
+    """
+    published = timm.get_pretrained_cfg(backbone)
+    if published is None:
+        raise ValueError(f"timm knows no {backbone}; timm.list_models('vit*', pretrained=True) names what it knows")
+    side_px = published.input_size[-1]
+    config = TrainConfig(backbone=backbone, head="probe", side_px=side_px, pretrained=not weights)
+    net = starting_network(config, Path(weights) if weights else None)
+    assert isinstance(net, ProbeNet)
+    return net
+
+
+def class_tokens(make: Callable[[], ProbeNet], faces: Sequence[Face], folder: Path, cache: Path) -> np.ndarray:
+    """(N, blocks, width) float16 of these faces as served; reads and completes `cache` (NPZ).
+
+    Args:
+        make: gives the network, and is called only where faces are missing.
+    """
+    known: dict[str, np.ndarray] = {}
+    if cache.exists():
+        with np.load(cache) as stored:
+            known = dict(zip(stored["paths"].tolist(), stored["features"], strict=True))
+    missing = [face for face in faces if face.path not in known]
+    if missing:
+        for at, (face, features) in enumerate(zip(missing, _looked_at(make(), missing, folder), strict=True), 1):
+            known[face.path] = features
+            if at % (SAVE_EVERY * BATCH) == 0 or at == len(missing):
+                _save(cache, known)
+    return np.stack([known[face.path] for face in faces])
+
+
+def _looked_at(net: ProbeNet, faces: Sequence[Face], folder: Path) -> Iterator[np.ndarray]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    net = net.eval().to(device)
+    with tqdm(total=len(faces), desc="class tokens", unit="face") as bar, torch.inference_mode():
+        for batch in Loader(folder, BATCH, seed=0).plain(faces):
+            yield from net.tokens(to_pixels(batch).to(device)).half().cpu().numpy()
+            bar.update(len(batch.labels))
+
+
+def _save(cache: Path, known: dict[str, np.ndarray]) -> None:
+    draft = cache.with_suffix(".draft.npz")
+    np.savez(draft, paths=np.array(list(known)), features=np.stack(list(known.values())))
+    draft.replace(cache)
+
+
+def fit(net: ProbeNet, features: np.ndarray, labels: np.ndarray) -> None:
+    """Gives `net` the layer of a logistic regression.
+
+    Args:
+        features: (N, blocks, width).
+        labels: (N,) 1 is fake.
+    """
+    scaler = StandardScaler()
+    flat = scaler.fit_transform(features.reshape(len(features), -1).astype(np.float32))
+    regression = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=3000).fit(flat, labels)
+    weight = regression.coef_ / scaler.scale_  # of the features as they are
+    bias = regression.intercept_ - weight @ scaler.mean_
+    with torch.no_grad():
+        net.evidence.weight.copy_(torch.from_numpy(weight))
+        net.evidence.bias.copy_(torch.from_numpy(bias))
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m export probe", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets probe.pt")
+    parser.add_argument("--backbone", default=BACKBONE, help="a vision transformer of timm (default %(default)s)")
+    parser.add_argument("--weights", default="", help="its file with timm's names (default: fetch what is published)")
+    a = parser.parse_args()
+    faces = of_split(find_faces(a.data, a.out), "train")
+    net = foundation(a.backbone, a.weights)
+    features = class_tokens(lambda: net, faces, folder_of(a.data), a.out / "class_tokens.npz")
+    fit(net, features, np.array([face.label for face in faces]))
+    save_network(net, TrainConfig(backbone=a.backbone, head="probe", side_px=net.side_px), a.out / "probe.pt")
+    print(f"{a.out}/probe.pt; see what it is worth with: python -m export compare --data {a.data} --out {a.out} ...")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""A vision transformer as a teacher: one layer on all of its blocks, fitted once, taught and scored as any network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from export.compare import judge
+from export.data.faces import of_split
+from export.network import ProbeNet
+from export.synthesis.batches import Loader
+from export.training.config import TrainConfig
+from export.training.probe import class_tokens, fit, foundation
+from export.training.teacher import frozen
+from export.training.train import to_pixels, train
+from export.training.weights import save_network, trained
+
+BACKBONE = "test_vit"  # timm's own for tests: 6 blocks, 64 wide
+CONFIG = TrainConfig(backbone=BACKBONE, head="probe", side_px=160)
+STUDENT = TrainConfig(epochs=1, batch_size=2, side_px=64, distill_share=1.0, mix=1.0)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("vit") / "vit.pt"
+    torch.save(timm.create_model(BACKBONE).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def net(weights):
+    return foundation(BACKBONE, str(weights)).eval()
+
+
+def test_a_token_is_that_of_its_block(net):
+    pixels = 255 * torch.rand(2, 3, net.side_px, net.side_px, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        tokens = net.tokens(pixels)
+        last = net.backbone.forward_features((pixels - net.mean) / net.std)[:, 0]
+        torch.testing.assert_close(net.backbone.norm(tokens[:, -1]), last)
+    assert tokens.shape == (2, len(net.backbone.blocks), net.backbone.embed_dim)
+    assert net.tokens(torch.zeros(1, 3, 224, 224)).shape[1:] == tokens.shape[1:], "faces are scaled to its side"
+
+
+def test_faces_are_looked_at_once(net, faces, data, tmp_path):
+    def nobody():
+        raise AssertionError("all faces are known")
+
+    chosen, cache = of_split(faces, "train"), tmp_path / "class_tokens.npz"
+    first = class_tokens(lambda: net, chosen[:3], data, cache)
+    both = class_tokens(lambda: net, chosen, data, cache)
+    again = class_tokens(nobody, chosen[::-1], data, cache)
+    assert both.shape[0] == len(chosen)
+    np.testing.assert_array_equal(both[:3], first)
+    np.testing.assert_array_equal(again, both[::-1])
+
+
+def test_the_layer_is_the_regression_on_features_of_any_scale(net):
+    """It tells what the features tell, wherever they lie and however large they are."""
+    rng = np.random.default_rng(0)
+    labels, shape = np.arange(400) % 2, (400, len(net.backbone.blocks), net.backbone.embed_dim)
+    features = rng.normal(size=shape)
+    features[:, 2] += labels[:, None]
+    features = features * rng.uniform(0.1, 10, shape[1:]) + rng.uniform(-50, 50, shape[1:])
+    fit(net, features[:300], labels[:300])
+    logit = net.evidence(torch.from_numpy(features[300:]).float().flatten(1))[:, 0]
+    assert ((logit > 0).numpy() == labels[300:]).mean() > 0.95
+
+
+def test_a_probe_is_kept_scored_and_taught(net, faces, data, tmp_path):
+    chosen = of_split(faces, "train")
+    fit(net, class_tokens(lambda: net, chosen, data, tmp_path / "tokens.npz"), np.array([f.label for f in chosen]))
+    save_network(net, CONFIG, tmp_path / "probe.pt")
+    again, config = trained(tmp_path / "probe.pt")
+    assert isinstance(again, ProbeNet) and config == CONFIG
+    (batch,) = Loader(data, len(chosen), 0).plain(chosen)
+    with torch.inference_mode():
+        expected = net(to_pixels(batch))
+        torch.testing.assert_close(again(to_pixels(batch)).logit, expected.logit)
+    assert ((expected.logit[:, 0] > 0).numpy() == batch.labels).all(), "red and blue are far apart"
+    for mine, theirs in zip(frozen(again, torch.device("cpu"))(to_pixels(batch)), expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=0.05, rtol=0.05)
+    _, figures = judge(again, Loader(data, 4, 0), faces)
+    assert figures["test"]["auc"] == 1
+    student = train(STUDENT, faces, data, tmp_path, STUDENT.network(), [again, STUDENT.network()], cpu=True)
+    assert torch.isfinite(student(to_pixels(batch)).logit).all()
+
+
+def test_what_is_no_transformer_and_the_file_of_another_are_refused(weights):
+    with pytest.raises(ValueError, match="vision transformer"):
+        replace(CONFIG, backbone="test_efficientnet").network()
+    with pytest.raises(ValueError, match="timm knows no"):
+        foundation("vit_of_nobody")
+    with pytest.raises(ValueError, match="another backbone"):
+        foundation("vit_tiny_patch16_224", str(weights))
