@@ -125,8 +125,8 @@ class PlainNet(TimmNet):
 class ProbeNet(TimmNet):
     """A vision transformer as a teacher: one linear layer on the class tokens behind all of its blocks.
 
-    What tells genuine from generated lies in the middle blocks of a foundation model as much as in the last (Koutlis
-    and Papadopoulos, ECCV 2024). `python -m export probe` fits the layer; the transformer may stay as it is.
+    All blocks of a foundation model together tell more than the last (Koutlis and Papadopoulos, ECCV 2024).
+    `python -m export probe` fits the layer; the transformer may stay as it is.
 
     Args:
         backbone: name of a timm vision transformer; ValueError where it has no class token behind its blocks.

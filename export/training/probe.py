@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,19 +50,15 @@ def foundation(backbone: str, weights: str = "") -> ProbeNet:
     return net
 
 
-def class_tokens(make: Callable[[], ProbeNet], faces: Sequence[Face], folder: Path, cache: Path) -> np.ndarray:
-    """(N, blocks, width) float16 of these faces as served; reads and completes `cache` (NPZ).
-
-    Args:
-        make: gives the network, and is called only where faces are missing.
-    """
+def class_tokens(net: ProbeNet, faces: Sequence[Face], folder: Path, cache: Path) -> np.ndarray:
+    """(N, blocks, width) float16 of these faces as served; reads and completes `cache`, an NPZ of this network."""
     known: dict[str, np.ndarray] = {}
     if cache.exists():
         with np.load(cache) as stored:
             known = dict(zip(stored["paths"].tolist(), stored["features"], strict=True))
     missing = [face for face in faces if face.path not in known]
     if missing:
-        for at, (face, features) in enumerate(zip(missing, _looked_at(make(), missing, folder), strict=True), 1):
+        for at, (face, features) in enumerate(zip(missing, _looked_at(net, missing, folder), strict=True), 1):
             known[face.path] = features
             if at % (SAVE_EVERY * BATCH) == 0 or at == len(missing):
                 _save(cache, known)
@@ -111,7 +107,8 @@ def main() -> int:
     a = parser.parse_args()
     faces = of_split(find_faces(a.data, a.out), "train")
     net = foundation(a.backbone, a.weights)
-    features = class_tokens(lambda: net, faces, folder_of(a.data), a.out / "class_tokens.npz")
+    cache = a.out / ".".join(["class_tokens", a.backbone, Path(a.weights).stem, "npz"])
+    features = class_tokens(net, faces, folder_of(a.data), cache)
     fit(net, features, np.array([face.label for face in faces]))
     save_network(net, TrainConfig(backbone=a.backbone, head="probe", side_px=net.side_px), a.out / "probe.pt")
     print(f"{a.out}/probe.pt; see what it is worth with: python -m export compare --data {a.data} --out {a.out} ...")
