@@ -23,6 +23,7 @@ class TrainConfig:
     activation: str = ""  # of the backbone; the pretrained one where empty
     side_px: int = 176  # 0.62 of the cost of 224 px
     epochs: int = 5
+    distinct_epochs: int = 0  # after so many the same altered faces come again, and no teacher is asked twice; 0: never
     batch_size: int = 32  # in memory at once; halved by itself where CUDA memory ends
     hard_samples: int = 6  # an update waits for as many: batches grow as the data gets easier,
     max_accumulation: int = 4  # up to so many in one update
@@ -43,6 +44,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2 or self.max_accumulation < 1 or self.side_px % 16:
             raise ValueError(f"epochs, max_accumulation >= 1, batch_size >= 2, side_px a multiple of 16: got {self}")
+        if not 0 <= self.distinct_epochs <= self.epochs:
+            raise ValueError(f"distinct_epochs is 0 or 1..{self.epochs} (epochs), got {self.distinct_epochs}")
         shares = {name: getattr(self, name) for name in ("distill_share", "mix", "restyle")}
         if not all(0 <= share <= 1 for share in shares.values()):
             raise ValueError(f"{', '.join(shares)} are in 0..1, got {shares}")

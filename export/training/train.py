@@ -53,14 +53,27 @@ def learning_rate_factor(done: float, warmup_share: float) -> float:
 
 
 class Run:
-    """Network, average, optimiser and position of one training; `save` and `load` carry all of it."""
+    """Network, average, optimiser and position of one training; `save` and `load` carry all of it.
+
+    Args:
+        total: batches.
+        period: after so many batches the same ones come again, and teachers need not be asked again.
+    """
 
     def __init__(
-        self, config: TrainConfig, total: int, start: TimmNet, teachers: Iterable[TimmNet] = (), cpu: bool = False
+        self,
+        config: TrainConfig,
+        total: int,
+        start: TimmNet,
+        teachers: Iterable[TimmNet] = (),
+        cpu: bool = False,
+        period: int | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
         self.accelerator = Accelerator(mixed_precision="bf16" if _has_bf16(cpu) else "no", cpu=cpu)
         self.config, self.total, self.position, self.chunk = config, total, 0, config.batch_size
+        self.period = total if period is None else period
+        self.answers: dict[int, tuple[Tensor, ...]] = {}  # of a batch of the period, where it comes again
         self.net = start.to(self.accelerator.device, memory_format=torch.channels_last)
         self.teachers = [frozen(teacher, self.accelerator.device) for teacher in teachers]
         self.average = ModelEmaV3(self.net, decay=config.ema_decay, use_warmup=True)
@@ -112,11 +125,13 @@ class Run:
         total, hard = 0.0, 0
         pixels, labels = self._mixed(to_pixels(batch), torch.from_numpy(batch.labels))
         pixels, labels = pixels.to(self.accelerator.device), labels.to(self.accelerator.device)
-        for part, label in zip(pixels.split(self.chunk), labels.split(self.chunk), strict=True):
+        answer = self._answer(pixels, labels) if self.teachers else ()
+        parts = (value.split(self.chunk) for value in (pixels, labels, *answer))
+        for part, label, *said in zip(*parts, strict=True):
             with self.accelerator.autocast():
                 out = self.net(part)
             logit = out.logit[:, 0].float()
-            loss = self._loss(Output(*(value.float() for value in out)), label, part).sum() / len(labels)
+            loss = self._loss(Output(*(value.float() for value in out)), label, said).sum() / len(labels)
             self.accelerator.backward(loss)
             total += loss.item()
             truth = torch.sigmoid(torch.where(label > 0.5, logit, -logit))
@@ -124,14 +139,31 @@ class Run:
         self.position += 1
         return total, hard
 
-    def _loss(self, out: Output, label: Tensor, pixels: Tensor) -> Tensor:
-        loss = focal_loss(out.logit[:, 0], label, self.config.focal_gamma)
-        if not self.teachers:
-            return loss
-        with torch.no_grad(), self.accelerator.autocast():
+    def _answer(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        """What the teachers say of a batch, as one: the values of its Output, and where one of them is right."""
+        at = self.position % self.period
+        if at in self.answers:
+            return self.answers[at]
+        parts = zip(pixels.split(self.chunk), labels.split(self.chunk), strict=True)
+        said = [self._asked(part, label) for part, label in parts]
+        answer = tuple(torch.cat(values) for values in zip(*said, strict=True))
+        if self.total > self.period:
+            self.answers[at] = answer
+        return answer
+
+    @torch.no_grad()
+    def _asked(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        with self.accelerator.autocast():
             outputs = [Output(*(value.float() for value in net(pixels))) for net in self.teachers]
-        teacher, known = one_teacher(outputs, label)
-        verdict, maps = distillation_loss(out, teacher, self.config.distill_temperature)
+        teacher, known = one_teacher(outputs, labels)
+        return (*teacher, known)
+
+    def _loss(self, out: Output, label: Tensor, answer: list[Tensor]) -> Tensor:
+        loss = focal_loss(out.logit[:, 0], label, self.config.focal_gamma)
+        if not answer:
+            return loss
+        *teacher, known = answer
+        verdict, maps = distillation_loss(out, Output(*teacher), self.config.distill_temperature)
         share = self.config.distill_share * known
         return (1 - share) * loss + share * (verdict + self.config.map_weight * maps)
 
@@ -147,7 +179,7 @@ class Run:
         self.average.update(self.net, self.position)
 
     def _mixed(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        at = [self.config.seed, self.position]  # the same after a resume
+        at = [self.config.seed, self.position % self.period]  # the same after a resume
         rng, style = np.random.default_rng(at), np.random.default_rng([*at, 1])
         if style.random() < self.config.restyle:
             pixels = restyle(pixels, style)
@@ -157,7 +189,7 @@ class Run:
         """Writes everything at once, or nothing."""
         parts = {name: getattr(self, name).state_dict() for name in ("net", "average", "optimizer")}
         draft = path.with_suffix(".draft")
-        state = {**parts, "position": self.position, "total": self.total, "chunk": self.chunk}
+        state = {**parts, "position": self.position, "total": self.total, "chunk": self.chunk, "answers": self.answers}
         torch.save({**state, "config": asdict(self.config)}, draft)
         draft.replace(path)
 
@@ -170,7 +202,7 @@ class Run:
             )
         for name in ("net", "average", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
-        self.position, self.chunk = state["position"], state["chunk"]
+        self.position, self.chunk, self.answers = state["position"], state["chunk"], state["answers"]
 
 
 def to_pixels(batch: Batch) -> Tensor:
@@ -199,8 +231,10 @@ def train(
     """
     loader = Loader(data, config.batch_size, config.seed, material)
     chosen = of_split(faces, "train")
-    plan = [batch for epoch in range(config.epochs) for batch in loader.plan(chosen, epoch, config.recipe)]
-    run, checkpoint = Run(config, len(plan), start, teachers, cpu), out / "checkpoint.pt"
+    epochs = [loader.plan(chosen, epoch, config.recipe) for epoch in range(config.distinct_epochs or config.epochs)]
+    plan = [batch for epoch in range(config.epochs) for batch in epochs[epoch % len(epochs)]]
+    run = Run(config, len(plan), start, teachers, cpu, period=sum(map(len, epochs)))
+    checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         run.load(checkpoint)
         print(f"going on at batch {run.position} of {run.total}", flush=True)

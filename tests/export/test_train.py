@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -25,23 +26,28 @@ def test_a_killed_training_ends_with_the_same_weights(data, faces, tmp_path, mon
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()
     whole = train(CONFIG, faces, data, tmp_path / "whole", CONFIG.network(), cpu=True)
-    real_update, updates = Run.update, []
-
-    def killed(run, batches):
-        progress = real_update(run, batches)
-        run.save(tmp_path / "cut" / "checkpoint.pt")
-        updates.append(progress)
-        if len(updates) == 2:
-            raise KeyboardInterrupt
-        return progress
-
-    monkeypatch.setattr(Run, "update", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at(monkeypatch, 2, tmp_path / "cut"):
         train(CONFIG, faces, data, tmp_path / "cut", CONFIG.network(), cpu=True)
-    monkeypatch.setattr(Run, "update", real_update)
     resumed = train(CONFIG, faces, data, tmp_path / "cut", CONFIG.network(), cpu=True)
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor, msg=name)
+
+
+@contextmanager
+def killed_at(monkeypatch, position, folder):
+    """Training inside is killed at the first update that ends there or later, its checkpoint written."""
+    real_update = Run.update
+
+    def update(run, batches):
+        progress = real_update(run, batches)
+        run.save(folder / "checkpoint.pt")
+        if run.position >= position:
+            raise KeyboardInterrupt
+        return progress
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Run, "update", update)
+        yield
 
 
 def test_a_plain_network_comes_back_from_its_checkpoint(faces, data, tmp_path):
@@ -103,11 +109,54 @@ def test_a_teacher_pulls_its_student():
     batch = random_batches(1, 4)[0]
     out = run.teachers[0](to_pixels(batch))
     agreeing = Batch(batch.faces, (out.logit[:, 0] > 0).float().numpy())
-    assert torch.allclose(
-        run._loss(out, torch.from_numpy(agreeing.labels), to_pixels(agreeing)), torch.zeros(4), atol=1e-6
-    )
-    contrary = torch.from_numpy(1 - agreeing.labels)
-    assert (run._loss(out, contrary, to_pixels(batch)) > 0).all()
+    label = torch.from_numpy(agreeing.labels)
+    answer = run._answer(to_pixels(agreeing), label)
+    assert torch.allclose(run._loss(out, label, answer), torch.zeros(4), atol=1e-6)
+    contrary = 1 - label
+    assert (run._loss(out, contrary, run._asked(to_pixels(batch), contrary)) > 0).all()
+
+
+def test_pictures_that_come_again_are_the_same_and_ask_no_teacher_twice(faces, data, tmp_path, monkeypatch):
+    """Nor after a kill, which ends with the same weights."""
+    config = replace(CONFIG, epochs=4, distinct_epochs=2, mix=1.0, distill_share=1.0)
+    seen: list[torch.Tensor] = []
+    asked: list[torch.Tensor] = []
+    real_asked, real_answer = Run._asked, Run._answer
+
+    def answer(run, pixels, labels):
+        seen.append(pixels)
+        return real_answer(run, pixels, labels)
+
+    def ask(run, pixels, labels):
+        asked.append(pixels)
+        return real_asked(run, pixels, labels)
+
+    def trained_in(name):
+        (tmp_path / name).mkdir(exist_ok=True)
+        return train(config, faces, data, tmp_path / name, config.network(), [config.network()], cpu=True)
+
+    monkeypatch.setattr(Run, "_answer", answer)
+    monkeypatch.setattr(Run, "_asked", ask)
+    whole = trained_in("whole")
+    half = len(seen) // 2
+    assert half > 2
+    assert len(asked) == half
+    for first, again in zip(seen[:half], seen[half:], strict=True):
+        torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert not torch.equal(seen[0], seen[half // 2])
+
+    with killed_at(monkeypatch, half + 1, tmp_path / "cut"):
+        trained_in("cut")
+    asked.clear()
+    resumed = trained_in("cut")
+    assert not asked
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], tensor, msg=name)
+
+
+def test_more_distinct_epochs_than_epochs_are_refused():
+    with pytest.raises(ValueError, match=r"distinct_epochs is 0 or 1\.\.2"):
+        replace(CONFIG, distinct_epochs=3)
 
 
 @pytest.mark.parametrize("head", ["taps", "plain"])
