@@ -115,6 +115,7 @@ class Run:
         self.chunk //= 2
         self.optimizer.zero_grad()
         torch.cuda.empty_cache()
+        self.position -= len(taken) - 1  # the last one was not counted
         results = [self._backward(batch) for batch in taken]
         return [loss for loss, _ in results], sum(found for _, found in results)
 

@@ -84,6 +84,29 @@ def test_an_update_waits_for_hard_samples_but_not_for_ever(hard_samples, batches
     assert run.update(iter([])) is None
 
 
+def test_batches_done_again_after_memory_ended_keep_their_places(monkeypatch):
+    """Only the end of memory is made up; without it their faces would be mixed, and taught, as other ones."""
+    config = replace(CONFIG, batch_size=4, hard_samples=100, max_accumulation=3, mix=1.0, distill_share=1.0)
+    batches, real_loss, losses = random_batches(3, 4), Run._loss, []
+
+    def loss(run, *values):
+        losses.append(run.position)
+        if len(losses) == 3:
+            raise torch.cuda.OutOfMemoryError
+        return real_loss(run, *values)
+
+    monkeypatch.setattr(Run, "_loss", loss)
+    run = Run(config, 6, config.network(), [config.network()], cpu=True, period=3)
+    whole = Run(config, 6, config.network(), [config.network()], cpu=True, period=3)
+    run.update(iter(batches))
+    assert (run.position, run.chunk) == (3, 2)
+    assert losses == [0, 1, 2, 0, 0, 1, 1, 2, 2]
+    whole.update(iter(batches))
+    for position, answer in whole.answers.items():
+        for mine, theirs in zip(run.answers[position], answer, strict=True):
+            torch.testing.assert_close(mine, theirs)
+
+
 def test_gradients_of_several_batches_are_those_of_one_big_batch():
     """Where no sample sees another: the norms use their averages."""
     config = replace(CONFIG, hard_samples=99, max_accumulation=2, focal_gamma=0)
