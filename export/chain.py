@@ -87,6 +87,7 @@ def run(config: ChainConfig, data: Path, out: Path, init: Path | None = None) ->
     Args:
         init: starting weights of stages that name none.
     """
+    _check_files(config, out)
     collection = collect(data, out, config.data)
     faces, folder = collection.faces, folder_of(data)
     print(table(collection), flush=True)
@@ -98,6 +99,16 @@ def run(config: ChainConfig, data: Path, out: Path, init: Path | None = None) ->
         (out / stage.name).mkdir(parents=True, exist_ok=True)
         checkpoint = _train(stage, faces, folder, out, init, material)
     return checkpoint, faces
+
+
+def _check_files(config: ChainConfig, out: Path) -> None:
+    """Raises ValueError where a stage builds on what will not be there: before hours of others, not after."""
+    earlier: set[str] = set()
+    for stage in config.stages:
+        for name in (stage.init, *stage.teachers, *stage.average):
+            if name and name not in earlier and not Path(name).exists() and not (out / name).exists():
+                raise ValueError(f"stage {stage.name}: {name} is neither an earlier stage nor a file")
+        earlier.add(stage.name)
 
 
 def _train(stage: Stage, faces: list[Face], folder: Path, out: Path, init: Path | None, material: Material) -> Path:

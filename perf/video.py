@@ -2,9 +2,10 @@
 
     python -m perf.video                  # 10 minutes; writes perf/results/video.json and video.md
     python -m perf.video --only speed     # one of speed, memory, slow, swaps, restart, following
+    python -m perf.video --portraits DIR  # swaps into each of these genuine photographs instead of the demo's portrait
 
 Client, encoder and server share the machine's cores. A frame's latency counts from the moment at which it is due, so a
-stream that falls behind shows. Sources are made of one public-domain portrait; everything is seeded.
+stream that falls behind shows. Sources are made of the demo's portrait where no others are given; all is seeded.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
+from tqdm import tqdm
 
 from facewarden import AsyncClient, Client
 from serving.installation import CACHE, ROOT
@@ -33,6 +37,7 @@ from . import video_clips
 
 RESULTS = ROOT / "perf" / "results"
 Found = dict[str, Any]
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 CLIPS = 10  # of each compression; a swap takes as many frames at any speed of the machine
 PATIENT = "--backend-config=python,stub-timeout-seconds=300"  # a busy machine needs more than the 30 s of Triton
 
@@ -121,27 +126,58 @@ def resident_kb(pid: int) -> int:
     return int(line.split()[1])
 
 
-def swaps(server: Server, clips: int = CLIPS, fps: float = 12.5) -> Found:
-    """Clips of 8 s with a face swapped in the middle, and the same untouched: found within 1 s? any alarm?"""
-    found: Found = {}
+def swaps(server: Server) -> Found:
+    """Ten cameras over the demo's portrait."""
     with Client(server.url) as client:
-        for crf in (18, 23, 28):
-            delays, alarms = [], 0
-            for seed in range(clips):
-                path = CACHE / "perf-clip.mp4"
-                video_clips.write(path, video_clips.swapped(int(8 * fps), seed), fps, crf)
-                delays.append(swap_delay_s(client, path, 4.0))
-                video_clips.write(path, video_clips.genuine(int(8 * fps), seed), fps, crf)
-                alarms += swap_delay_s(client, path, 0.0) is not None
-            within = [d is not None and 0 <= d <= 1 for d in delays]
-            known = sorted(d for d in delays if d is not None)
-            found[f"crf {crf}"] = {
-                "clips": clips,
-                "found_within_1_s": round(float(np.mean(within)), 3),
-                "found_at_all": len(known),
-                "median_delay_s": round(known[len(known) // 2], 2) if known else None,
-                "false_alarms": alarms,
-            }
+        return swaps_found(client, [video_clips.demo_subject()] * CLIPS)
+
+
+def other_swaps(server: Server, photographs: Path) -> Found:
+    """One camera over each photograph of a folder."""
+    subjects, refused = [], {}
+    with Client(server.url) as client:
+        for path in sorted(path for path in photographs.iterdir() if path.suffix.lower() in PICTURES):
+            try:
+                subjects.append(subject(client, path))
+            except ValueError as exc:
+                refused[path.name] = str(exc)
+        for name, reason in refused.items():
+            print(f"{name}: {reason}", file=sys.stderr, flush=True)
+        if not subjects:
+            raise ValueError(f"{photographs}: needs photographs ({', '.join(PICTURES)}) of one face each")
+        return {**swaps_found(client, subjects), "refused": len(refused)}
+
+
+def subject(client: Client, path: Path) -> video_clips.Subject:
+    """Raises ValueError for a photograph without its one face, or without room around it."""
+    with Image.open(path) as image:
+        photograph = np.asarray(image.convert("RGB"))
+    faces = client.check_image(photograph).faces
+    if len(faces) != 1:
+        raise ValueError(f"{len(faces)} faces, needs one")
+    return video_clips.posed(photograph, np.array(faces[0].box))
+
+
+def swaps_found(client: Client, subjects: list[video_clips.Subject], fps: float = 12.5) -> Found:
+    """Of each a clip of 8 s with the face swapped in the middle, and one untouched: found within 1 s? any alarm?"""
+    found: Found = {}
+    count, path = int(8 * fps), CACHE / "perf-clip.mp4"
+    for crf in (18, 23, 28):
+        delays, alarms = [], 0
+        for seed, one in enumerate(tqdm(subjects, f"crf {crf}", unit="clip")):
+            video_clips.write(path, video_clips.swapped(count, seed, one), fps, crf)
+            delays.append(swap_delay_s(client, path, 4.0))
+            video_clips.write(path, video_clips.genuine(count, seed, one), fps, crf)
+            alarms += swap_delay_s(client, path, 0.0) is not None
+        within = [d is not None and 0 <= d <= 1 for d in delays]
+        known = sorted(d for d in delays if d is not None)
+        found[f"crf {crf}"] = {
+            "clips": len(subjects),
+            "found_within_1_s": round(float(np.mean(within)), 3),
+            "found_at_all": len(known),
+            "median_delay_s": round(known[len(known) // 2], 2) if known else None,
+            "false_alarms": alarms,
+        }
     return found
 
 
@@ -219,17 +255,21 @@ def main() -> int:
     """Command line entry."""
     parser = argparse.ArgumentParser(prog="python -m perf.video", description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS), help="which parts (default all)")
+    parser.add_argument("--portraits", type=Path, help="a folder of genuine photographs of one face each: only these")
     parser.add_argument("--ready-timeout-s", type=float, default=300)
     options = parser.parse_args()
+    parts = {name: PARTS[name] for name in options.only}
+    if options.portraits:
+        parts = {"other swaps": partial(other_swaps, photographs=options.portraits)}
     file = RESULTS / "video.json"
     kept = json.loads(file.read_text()) if file.exists() else {}
     log = CACHE / "logs" / "video.log"
     ports = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
     patience = {"ready_timeout_s": options.ready_timeout_s, "canary_timeout_s": 30, "extra_arguments": (PATIENT,)}
     with Server(Options(log=log, **ports, **patience)) as server:
-        for name in options.only:
+        for name in parts:
             machine = {"load_before": round(os.getloadavg()[0], 1), "cores": os.cpu_count(), "cpu": cpu()}
-            kept[name] = {**PARTS[name](server), "machine": machine}
+            kept[name] = {**parts[name](server), "machine": machine}
             print(name, json.dumps(kept[name]), flush=True)
             file.write_text(json.dumps(kept, indent=2) + "\n")
             file.with_suffix(".md").write_text(table(kept))

@@ -1,20 +1,63 @@
-"""Clips with a known story, made of one public-domain portrait: for tests and for the measurements of `perf.video`."""
+"""Clips with a known story, made of a portrait: for tests and for the measurements of `perf.video`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 from PIL import Image
 
-from demo.media import manipulated, portrait
+from demo.media import portrait
+from export.synthesis.self_blend import self_blended_pair
 
-FACE = np.array([184, 64, 270, 176])  # of the portrait, x0, y0, x1, y1
 SIZE = (640, 480)
 TICKS = 90_000  # a second, in the container's clock
+REACH = np.array([15, 1, 505, 360])  # of a portrait, x0, y0, x1, y1: what the camera of `views` can show
+MAX_FACE_PX = 220  # wider, it fills the camera's picture
+
+
+class Subject(NamedTuple):
+    """Who is filmed: (H, W, 3) uint8 RGB, at least REACH, and the face in it, x0, y0, x1, y1."""
+
+    picture: np.ndarray
+    face: np.ndarray
+
+
+def demo_subject() -> Subject:
+    """The demo's public-domain portrait."""
+    return Subject(portrait(), np.array([184, 64, 270, 176]))
+
+
+def posed(photograph: np.ndarray, face: np.ndarray) -> Subject:
+    """A photograph as the demo's portrait: its face as large and at the same place, larger where it has not as much
+    around it.
+
+    Args:
+        photograph: (H, W, 3) uint8 RGB.
+        face: x0, y0, x1, y1 in pixels.
+
+    Raises:
+        ValueError: the face nearly fills the photograph.
+    """
+    model, size = demo_subject().face, np.array(photograph.shape[1::-1])
+    goal, centre = model.reshape(2, 2).mean(0), np.reshape(face, (2, 2)).mean(0)
+    extent = float(np.prod(np.subtract(face[2:], face[:2]))) ** 0.5
+    wanted = float(np.prod(model[2:] - model[:2])) ** 0.5 / extent
+    scale = max(wanted, *(goal - REACH[:2]) / centre, *(REACH[2:] - goal) / (size - centre))
+    if scale * extent > MAX_FACE_PX:
+        raise ValueError(
+            f"too little around the face for a camera to move; {scale / wanted:.1f} times as much is needed"
+        )
+    corner = centre - goal / scale
+    box = (*(corner + REACH[:2] / scale).clip(0), *(corner + REACH[2:] / scale).clip(None, size))
+    shown = Image.fromarray(photograph).resize(tuple(REACH[2:] - REACH[:2]), Image.Resampling.LANCZOS, box=box)
+    padding = ((REACH[1], 0), (REACH[0], 0), (0, 0))  # which the camera does not reach
+    moved = (np.reshape(face, (2, 2)) - corner) * scale
+    return Subject(np.pad(np.asarray(shown), padding), moved.round().astype(int).ravel())
 
 
 def views(picture: np.ndarray, count: int, seed: int = 0) -> Iterator[np.ndarray]:
@@ -32,15 +75,20 @@ def views(picture: np.ndarray, count: int, seed: int = 0) -> Iterator[np.ndarray
         yield np.clip(frame + rng.normal(0, 2.0, (*frame.shape[:2], 1)), 0, 255).astype(np.uint8)
 
 
-def genuine(count: int, seed: int = 0) -> list[np.ndarray]:
-    """The portrait as it is."""
-    return list(views(portrait(), count, seed))
+def genuine(count: int, seed: int = 0, subject: Subject | None = None) -> list[np.ndarray]:
+    """The portrait as it is; the demo's if no other is given."""
+    return list(views((subject or demo_subject()).picture, count, seed))
 
 
-def swapped(count: int, seed: int = 0, ratio: float = 1.0) -> list[np.ndarray]:
-    """The same movement, but from the middle on the face is manipulated."""
-    fake = views(manipulated(portrait(), FACE), count, seed)
-    return [b if i >= count // 2 else a for i, (a, b) in enumerate(zip(genuine(count, seed), fake, strict=True))]
+def swapped(count: int, seed: int = 0, subject: Subject | None = None) -> list[np.ndarray]:
+    """A camera's movement over a portrait whose face is swapped from the middle on, and nothing else.
+
+    As `genuine`, but each seed makes a swap of its own, and half of them show the portrait recoloured and softened or
+    sharpened throughout.
+    """
+    pair = self_blended_pair(*(subject or demo_subject()), np.random.default_rng(seed), ratio=1.0)
+    both = zip(views(pair.real, count, seed), views(pair.fake, count, seed), strict=True)
+    return [fake if i >= count // 2 else real for i, (real, fake) in enumerate(both)]
 
 
 def two_people(count: int, seed: int = 0) -> list[np.ndarray]:

@@ -5,12 +5,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 ALPHA = 0.4  # of the Beta distribution: mostly one of the two, with some of the other
 MAX_RADIUS = 3  # cycles across the picture, of what is lent: light and shade of a side of a face, no features
+
+
+def mixed(
+    pixels: Tensor, labels: Tensor, seed: Sequence[int], often: float, restyled: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """A batch that may be restyled, and mixed, with these probabilities 0..1; the same seed gives the same."""
+    rng, style = np.random.default_rng(seed), np.random.default_rng([*seed, 1])
+    if style.random() < restyled:
+        pixels = restyle(pixels, style)
+    return mix(pixels, labels, rng) if rng.random() < often else (pixels, labels)
 
 
 def mix(pixels: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

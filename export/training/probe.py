@@ -8,8 +8,11 @@ al., ICML 2021) has seen more than any set of faces holds.
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +25,16 @@ from tqdm import tqdm
 from ..data.faces import Face, find_faces, of_split
 from ..data.sources import folder_of
 from ..network import ProbeNet
-from ..synthesis.batches import Loader
+from ..synthesis.batches import Loader, Material, Recipe
+from ..synthesis.material import gather
 from .config import TrainConfig
-from .train import to_pixels
+from .mixing import mixed
+from .train import add_flags, to_pixels
 from .weights import save_network, starting_network
 
 BATCH = 16
 SAVE_EVERY = 20  # batches: so much is done twice after a kill
-INVERSE_REGULARISATION = 0.001  # of the logistic regression, on features of unit variance
+INVERSE_REGULARISATION = 0.01  # of the logistic regression, on features of unit variance
 BACKBONE = "vit_base_patch16_clip_quickgelu_224.openai"
 
 
@@ -66,12 +71,35 @@ def class_tokens(net: ProbeNet, faces: Sequence[Face], folder: Path, cache: Path
 
 
 def _looked_at(net: ProbeNet, faces: Sequence[Face], folder: Path) -> Iterator[np.ndarray]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net = net.eval().to(device)
-    with tqdm(total=len(faces), desc="class tokens", unit="face") as bar, torch.inference_mode():
+    with tqdm(total=len(faces), desc="class tokens", unit="face") as bar:
         for batch in Loader(folder, BATCH, seed=0).plain(faces):
-            yield from net.tokens(to_pixels(batch).to(device)).half().cpu().numpy()
+            yield from _tokens(net, to_pixels(batch))
             bar.update(len(batch.labels))
+
+
+@torch.inference_mode()
+def _tokens(net: ProbeNet, pixels: torch.Tensor) -> np.ndarray:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return net.eval().to(device).tokens(pixels.to(device)).half().cpu().numpy()
+
+
+def altered_tokens(
+    net: ProbeNet, faces: Sequence[Face], folder: Path, recipe: Recipe, material: Material, count: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, blocks, width) float16 of `count` faces or a few more, altered and mixed as in training, and (N,) labels.
+
+    Args:
+        recipe, material: how they are altered, and what fakes are made with.
+    """
+    loader = Loader(folder, min(BATCH, len(faces)), seed, material)  # so that every epoch has a batch
+    epochs = (loader.plan(faces, epoch, recipe) for epoch in itertools.count())
+    plan = list(itertools.islice(itertools.chain.from_iterable(epochs), math.ceil(count / loader.batch_size)))
+    features, labels = [], []
+    for at, batch in enumerate(tqdm(loader.load(plan, recipe), "altered faces", len(plan), unit="batch")):
+        pixels, truth = mixed(to_pixels(batch), torch.from_numpy(batch.labels), [seed, at], often=1.0)
+        features.append(_tokens(net, pixels))
+        labels.append(truth.numpy())
+    return np.concatenate(features), np.concatenate(labels)
 
 
 def _save(cache: Path, known: dict[str, np.ndarray]) -> None:
@@ -85,11 +113,16 @@ def fit(net: ProbeNet, features: np.ndarray, labels: np.ndarray) -> None:
 
     Args:
         features: (N, blocks, width).
-        labels: (N,) 1 is fake.
+        labels: (N,) share that is fake, 0..1.
     """
     scaler = StandardScaler()
     flat = scaler.fit_transform(features.reshape(len(features), -1).astype(np.float32))
-    regression = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=3000).fit(flat, labels)
+    fake, real = labels > 0, labels < 1  # a mixed face is both, in part
+    regression = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=3000).fit(
+        np.concatenate([flat[fake], flat[real]]),
+        np.repeat([1, 0], [fake.sum(), real.sum()]),
+        sample_weight=np.concatenate([labels[fake], 1 - labels[real]]),
+    )
     weight = regression.coef_ / scaler.scale_  # of the features as they are
     bias = regression.intercept_ - weight @ scaler.mean_
     with torch.no_grad():
@@ -104,12 +137,23 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets probe.pt")
     parser.add_argument("--backbone", default=BACKBONE, help="a vision transformer of timm (default %(default)s)")
     parser.add_argument("--weights", default="", help="its file with timm's names (default: fetch what is published)")
+    parser.add_argument(
+        "--altered", type=int, default=0, help="so many training faces more, altered by the recipe below"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of how they are altered (default %(default)s)")
+    add_flags(parser, fields(Recipe))
     a = parser.parse_args()
-    faces = of_split(find_faces(a.data, a.out), "train")
+    recipe = Recipe(**{setting.name: getattr(a, setting.name) for setting in fields(Recipe)})
+    faces, folder = find_faces(a.data, a.out), folder_of(a.data)
+    chosen = of_split(faces, "train")
     net = foundation(a.backbone, a.weights)
     cache = a.out / ".".join(["class_tokens", a.backbone, Path(a.weights).stem, "npz"])
-    features = class_tokens(net, faces, folder_of(a.data), cache)
-    fit(net, features, np.array([face.label for face in faces]))
+    features, labels = class_tokens(net, chosen, folder, cache), np.array([face.label for face in chosen], np.float32)
+    if a.altered:
+        material = gather([recipe], None, faces, folder, a.out)
+        more, shares = altered_tokens(net, chosen, folder, recipe, material, a.altered, a.seed)
+        features, labels = np.concatenate([features, more]), np.concatenate([labels, shares])
+    fit(net, features, labels)
     save_network(net, TrainConfig(backbone=a.backbone, head="probe", side_px=net.side_px), a.out / "probe.pt")
     print(f"{a.out}/probe.pt; see what it is worth with: python -m export compare --data {a.data} --out {a.out} ...")
     return 0

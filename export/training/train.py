@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import Field, asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from ..synthesis.batches import Batch, Loader, Material, Recipe
 from ..synthesis.material import gather
 from .config import TrainConfig
 from .losses import distillation_loss, focal_loss, one_teacher
-from .mixing import mix, restyle
+from .mixing import mixed
 from .teacher import frozen
 from .weights import starting_network, trained
 
@@ -124,7 +124,9 @@ class Run:
         torch.manual_seed(self.config.seed + self.position)  # dropout: the same after a resume
         self.net.train()
         total, hard = 0.0, 0
-        pixels, labels = self._mixed(to_pixels(batch), torch.from_numpy(batch.labels))
+        at = [self.config.seed, self.position % self.period]  # the same after a resume
+        pixels, labels = to_pixels(batch), torch.from_numpy(batch.labels)
+        pixels, labels = mixed(pixels, labels, at, self.config.mix, self.config.restyle)
         pixels, labels = pixels.to(self.accelerator.device), labels.to(self.accelerator.device)
         answer = self._answer(pixels, labels) if self.teachers else ()
         parts = (value.split(self.chunk) for value in (pixels, labels, *answer))
@@ -178,13 +180,6 @@ class Run:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.average.update(self.net, self.position)
-
-    def _mixed(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        at = [self.config.seed, self.position % self.period]  # the same after a resume
-        rng, style = np.random.default_rng(at), np.random.default_rng([*at, 1])
-        if style.random() < self.config.restyle:
-            pixels = restyle(pixels, style)
-        return mix(pixels, labels, rng) if rng.random() < self.config.mix else (pixels, labels)
 
     def save(self, path: Path) -> None:
         """Writes everything at once, or nothing."""
@@ -285,11 +280,8 @@ def main() -> int:
     parser.add_argument("--init", type=Path, help="a checkpoint (pruned or not), or a backbone with timm's names")
     parser.add_argument("--teacher", type=Path, nargs="*", default=[], help="checkpoints to distil from")
     parser.add_argument("--cpu", action="store_true", help="even where there is CUDA")
-    for setting in [*fields(TrainConfig), *fields(Recipe)]:
-        if setting.name != "recipe":
-            flag = "--" + setting.name.replace("_", "-")
-            kind = _truth if isinstance(setting.default, bool) else type(setting.default)
-            parser.add_argument(flag, type=kind, default=setting.default, help="default %(default)s")
+    add_flags(parser, [setting for setting in fields(TrainConfig) if setting.name != "recipe"])
+    add_flags(parser, fields(Recipe))
     given = vars(parser.parse_args())
     recipe = {setting.name: given[setting.name] for setting in fields(Recipe)}
     settings = {setting.name: given[setting.name] for setting in fields(TrainConfig) if setting.name != "recipe"}
@@ -301,6 +293,14 @@ def main() -> int:
     net = starting_network(config, given["init"])
     train(config, faces, folder, given["out"], net, teachers, material, given["cpu"])
     return 0
+
+
+def add_flags(parser: argparse.ArgumentParser, settings: Iterable[Field]) -> None:
+    """One flag for each field of a dataclass, with its default."""
+    for setting in settings:
+        flag = "--" + setting.name.replace("_", "-")
+        kind = _truth if isinstance(setting.default, bool) else type(setting.default)
+        parser.add_argument(flag, type=kind, default=setting.default, help="default %(default)s")
 
 
 def _truth(text: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from export.chain import CONFIGS, ChainConfig
+from export.chain import CONFIGS, ChainConfig, run
 from export.data.preprocessing import REPOSITORY, ROOT
 from export.synthesis.batches import Recipe
 from export.training.prune import shares
@@ -129,6 +129,15 @@ def test_a_bad_configuration_is_named(tmp_path, text, complaint):
     (tmp_path / "bad.toml").write_text(text)
     with pytest.raises(ValueError, match=rf"bad.toml: .*{complaint}"):
         ChainConfig.read(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize("role", ['init = "later"', 'teachers = ["later"]', 'average = ["first", "later"]'])
+def test_what_a_stage_builds_on_is_missed_before_anything_is_done(tmp_path, data, role):
+    text = f'[[stage]]\nname = "first"\n[[stage]]\nname = "second"\n{role}\n[[stage]]\nname = "later"'
+    (tmp_path / "chain.toml").write_text(text)
+    with pytest.raises(ValueError, match="stage second: later is neither an earlier stage nor a file"):
+        run(ChainConfig.read(tmp_path / "chain.toml"), data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_stage_explains_itself():

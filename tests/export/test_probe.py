@@ -12,9 +12,9 @@ import torch
 from export.compare import judge
 from export.data.faces import of_split
 from export.network import ProbeNet
-from export.synthesis.batches import Loader
+from export.synthesis.batches import Loader, Material, Recipe
 from export.training.config import TrainConfig
-from export.training.probe import class_tokens, fit, foundation
+from export.training.probe import altered_tokens, class_tokens, fit, foundation
 from export.training.teacher import frozen
 from export.training.train import to_pixels, train
 from export.training.weights import save_network, trained
@@ -71,6 +71,34 @@ def test_the_layer_is_the_regression_on_features_of_any_scale(net):
     fit(net, features[:300], labels[:300])
     logit = net.evidence(torch.from_numpy(features[300:]).float().flatten(1))[:, 0]
     assert ((logit > 0).numpy() == labels[300:]).mean() > 0.95
+
+
+def test_a_mixed_face_counts_for_both_sides(net):
+    """Half fake lies between; swapped shares swap the verdict."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, len(net.backbone.blocks), net.backbone.embed_dim))
+    shares = np.repeat([0.5, 1, 0], 20)
+    features[:, 0] += 2 * shares[:, None]
+
+    def verdicts(labels):
+        fit(net, features, labels)
+        return net.evidence(torch.from_numpy(features).float().flatten(1))[:, 0].detach().numpy()
+
+    logit = verdicts(shares)
+    assert logit[20:40].mean() > logit[:20].mean() > logit[40:].mean()
+    np.testing.assert_allclose(verdicts(1 - shares), -logit, atol=0.02)
+
+
+def test_it_is_fitted_to_faces_as_a_student_sees_them(net, faces, data):
+    chosen, recipe = of_split(faces, "train"), Recipe(self_blend=1.0, degradation=0.5)
+    tokens, shares = altered_tokens(net, chosen, data, recipe, Material(), count=40, seed=3)
+    assert tokens.shape == (len(shares), len(net.backbone.blocks), net.backbone.embed_dim) and len(shares) >= 40
+    assert ((shares >= 0) & (shares <= 1)).all() and len(np.unique(shares)) > 2, "mixed"
+    again = altered_tokens(net, chosen, data, recipe, Material(), count=20, seed=3)
+    np.testing.assert_array_equal(again[1], shares[: len(again[1])])
+    np.testing.assert_array_equal(again[0], tokens[: len(again[0])])
+    other, _ = altered_tokens(net, chosen, data, recipe, Material(), count=20, seed=4)
+    assert (other[:16] != tokens[:16]).any()
 
 
 def test_a_probe_is_kept_scored_and_taught(net, faces, data, tmp_path):
