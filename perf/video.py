@@ -138,7 +138,7 @@ def other_swaps(server: Server, photographs: Path) -> Found:
     with Client(server.url) as client:
         for path in sorted(path for path in photographs.iterdir() if path.suffix.lower() in PICTURES):
             try:
-                subjects.append(subject(client, path))
+                subjects.append(subject_of(client, path))
             except ValueError as exc:
                 refused[path.name] = str(exc)
         for name, reason in refused.items():
@@ -148,7 +148,7 @@ def other_swaps(server: Server, photographs: Path) -> Found:
         return {**swaps_found(client, subjects), "refused": len(refused)}
 
 
-def subject(client: Client, path: Path) -> video_clips.Subject:
+def subject_of(client: Client, path: Path) -> video_clips.Subject:
     """Raises ValueError for a photograph without its one face, or without room around it."""
     with Image.open(path) as image:
         photograph = np.asarray(image.convert("RGB"))
@@ -160,31 +160,33 @@ def subject(client: Client, path: Path) -> video_clips.Subject:
 
 def swaps_found(client: Client, subjects: list[video_clips.Subject], fps: float = 12.5) -> Found:
     """Of each a clip of 8 s with the face swapped in the middle, and one untouched: found within 1 s? any alarm?"""
-    found: Found = {}
     count, path = int(8 * fps), CACHE / "perf-clip.mp4"
-    for crf in (18, 23, 28):
-        delays, alarms = [], 0
-        for seed, one in enumerate(tqdm(subjects, f"crf {crf}", unit="clip")):
-            video_clips.write(path, video_clips.swapped(count, seed, one), fps, crf)
-            delays.append(swap_delay_s(client, path, 4.0))
-            video_clips.write(path, video_clips.genuine(count, seed, one), fps, crf)
-            alarms += swap_delay_s(client, path, 0.0) is not None
-        within = [d is not None and 0 <= d <= 1 for d in delays]
-        known = sorted(d for d in delays if d is not None)
-        found[f"crf {crf}"] = {
-            "clips": len(subjects),
-            "found_within_1_s": round(float(np.mean(within)), 3),
-            "found_at_all": len(known),
-            "median_delay_s": round(known[len(known) // 2], 2) if known else None,
-            "false_alarms": alarms,
-        }
-    return found
+    delays: dict[int, list[float | None]] = {crf: [] for crf in (18, 23, 28)}
+    alarms = dict.fromkeys(delays, 0)
+    for seed, subject in enumerate(tqdm(subjects, "clips", unit="subject")):
+        clips = video_clips.swapped(count, seed, subject), video_clips.genuine(count, seed, subject)
+        for crf in delays:
+            found, alarm = (swap_s(client, video_clips.write(path, clip, fps, crf)) for clip in clips)
+            delays[crf].append(None if found is None else found - count // 2 / fps)
+            alarms[crf] += alarm is not None
+    return {f"crf {crf}": {**summary(delays[crf]), "false_alarms": alarms[crf]} for crf in delays}
 
 
-def swap_delay_s(client: Client, path: Path, at_s: float) -> float | None:
-    """Seconds from the swap to its event; None without one."""
-    events = [event for frame in client.watch(path) for event in frame.events if event.event == "swap"]
-    return events[0].time_s - at_s if events else None
+def summary(delays: list[float | None]) -> Found:
+    """How often, and how soon after the swap."""
+    known = sorted(d for d in delays if d is not None)
+    return {
+        "clips": len(delays),
+        "found_within_1_s": round(sum(0 <= d <= 1 for d in known) / len(delays), 3),
+        "found_at_all": len(known),
+        "median_delay_s": round(known[len(known) // 2], 2) if known else None,
+    }
+
+
+def swap_s(client: Client, path: str) -> float | None:
+    """When the first swap of a clip is told, in its seconds; None without one."""
+    told = [event.time_s for frame in client.watch(path) for event in frame.events if event.event == "swap"]
+    return told[0] if told else None
 
 
 def restart(server: Server) -> Found:
