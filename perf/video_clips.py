@@ -43,14 +43,14 @@ def posed(photograph: np.ndarray, face: np.ndarray) -> Subject:
     Raises:
         ValueError: the face nearly fills the photograph.
     """
-    model, size = demo_subject().face, np.array(photograph.shape[1::-1])
-    goal, centre = model.reshape(2, 2).mean(0), np.reshape(face, (2, 2)).mean(0)
+    example, size = demo_subject().face, np.array(photograph.shape[1::-1])
+    goal, centre = example.reshape(2, 2).mean(0), np.reshape(face, (2, 2)).mean(0)
     extent = float(np.prod(np.subtract(face[2:], face[:2]))) ** 0.5
-    wanted = float(np.prod(model[2:] - model[:2])) ** 0.5 / extent
+    wanted = float(np.prod(example[2:] - example[:2])) ** 0.5 / extent
     scale = max(wanted, *(goal - REACH[:2]) / centre, *(REACH[2:] - goal) / (size - centre))
     if scale * extent > MAX_FACE_PX:
         raise ValueError(
-            f"too little around the face for a camera to move; {scale / wanted:.1f} times as much is needed"
+            f"too little around the face: it would be shown {scale / wanted:.1f} times as large as the demo's"
         )
     corner = centre - goal / scale
     box = (*(corner + REACH[:2] / scale).clip(0), *(corner + REACH[2:] / scale).clip(None, size))
