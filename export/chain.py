@@ -106,20 +106,22 @@ def _check_files(config: ChainConfig, out: Path) -> None:
     earlier: set[str] = set()
     for stage in config.stages:
         for name in (stage.init, *stage.teachers, *stage.average):
-            if name and name not in earlier and not Path(name).exists() and not (out / name).exists():
+            if name and name not in earlier and not _path(out, name).exists():
                 raise ValueError(f"stage {stage.name}: {name} is neither an earlier stage nor a file")
         earlier.add(stage.name)
 
 
-def _train(stage: Stage, faces: list[Face], folder: Path, out: Path, init: Path | None, material: Material) -> Path:
-    def path(name: str) -> Path:
-        earlier = out / name / "checkpoint.pt"
-        return earlier if earlier.exists() else Path(name)
+def _path(out: Path, name: str) -> Path:
+    """What a stage calls by this name: the checkpoint of an earlier one, or a file."""
+    earlier = out / name / "checkpoint.pt"
+    return earlier if earlier.exists() else Path(name)
 
+
+def _train(stage: Stage, faces: list[Face], folder: Path, out: Path, init: Path | None, material: Material) -> Path:
     if stage.average:
-        save_network(*averaged([path(name) for name in stage.average]), out / stage.name / "checkpoint.pt")
+        save_network(*averaged([_path(out, name) for name in stage.average]), out / stage.name / "checkpoint.pt")
         return out / stage.name / "checkpoint.pt"
-    start = path(stage.init) if stage.init else init
+    start = _path(out, stage.init) if stage.init else init
     if stage.prune:
         pruned = out / stage.name / "pruned.pt"
         if not pruned.exists():
@@ -129,7 +131,7 @@ def _train(stage: Stage, faces: list[Face], folder: Path, out: Path, init: Path 
             )
         start = pruned
     net = starting_network(stage.train, start)
-    teachers = [trained(path(name))[0] for name in stage.teachers]
+    teachers = [trained(_path(out, name))[0] for name in stage.teachers]
     train(stage.train, faces, folder, out / stage.name, net, teachers, material)
     return out / stage.name / "checkpoint.pt"
 

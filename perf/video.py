@@ -134,22 +134,21 @@ def swaps(server: Server) -> Found:
 
 def other_swaps(server: Server, photographs: Path) -> Found:
     """One camera over each photograph of a folder."""
-    subjects, refused = [], {}
+    subjects, refused = [], 0
     with Client(server.url) as client:
         for path in sorted(path for path in photographs.iterdir() if path.suffix.lower() in PICTURES):
             try:
                 subjects.append(subject_of(client, path))
-            except ValueError as exc:
-                refused[path.name] = str(exc)
-        for name, reason in refused.items():
-            print(f"{name}: {reason}", file=sys.stderr, flush=True)
+            except (ValueError, OSError) as exc:
+                print(f"{path.name}: {exc}", file=sys.stderr, flush=True)
+                refused += 1
         if not subjects:
             raise ValueError(f"{photographs}: needs photographs ({', '.join(PICTURES)}) of one face each")
-        return {**swaps_found(client, subjects), "refused": len(refused)}
+        return {**swaps_found(client, subjects), "refused": refused}
 
 
 def subject_of(client: Client, path: Path) -> video_clips.Subject:
-    """Raises ValueError for a photograph without its one face, or without room around it."""
+    """Raises OSError for a broken file, ValueError for a photograph without its one face or without room around it."""
     with Image.open(path) as image:
         photograph = np.asarray(image.convert("RGB"))
     faces = client.check_image(photograph).faces
@@ -256,10 +255,13 @@ PARTS = {"speed": speed, "memory": memory, "slow": slow, "following": following,
 def main() -> int:
     """Command line entry."""
     parser = argparse.ArgumentParser(prog="python -m perf.video", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS), help="which parts (default all)")
-    parser.add_argument("--portraits", type=Path, help="a folder of genuine photographs of one face each: only these")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS), help="which parts (default all)")
+    which.add_argument("--portraits", type=Path, help="a folder of genuine photographs of one face each: only these")
     parser.add_argument("--ready-timeout-s", type=float, default=300)
     options = parser.parse_args()
+    if options.portraits and not options.portraits.is_dir():
+        parser.error(f"--portraits {options.portraits}: no such folder")
     parts = {name: PARTS[name] for name in options.only}
     if options.portraits:
         parts = {"other swaps": partial(other_swaps, photographs=options.portraits)}

@@ -58,10 +58,11 @@ def test_swaps_into_the_photographs_of_a_folder(server: Server, tmp_path: Path, 
     Image.fromarray(picture).save(tmp_path / "a.png")
     Image.fromarray(np.zeros_like(picture)).save(tmp_path / "b.jpg")
     Image.fromarray(video_clips.two_people(1)[0]).save(tmp_path / "c.webp", lossless=True)
+    (tmp_path / "d.jpeg").write_bytes(b"\xff\xd8\xff")
     (tmp_path / "notes.txt").write_text("no picture")
     found = video.other_swaps(server, tmp_path)
-    assert found.pop("refused") == 2
+    assert found.pop("refused") == 3
     told = capsys.readouterr().err
-    assert "b.jpg: 0 faces" in told and "c.webp: 2 faces" in told
+    assert "b.jpg: 0 faces" in told and "c.webp: 2 faces" in told and "d.jpeg: " in told
     assert {case["clips"] for case in found.values()} == {1}
     assert found["crf 18"]["found_at_all"] == 1 and found["crf 18"]["false_alarms"] == 0
