@@ -104,9 +104,18 @@ def test_the_teacher_in_the_repository_is_that_of_its_configuration():
     assert shares(net)[0] > 0.9  # of B0: not pruned
 
 
-def test_the_next_student_in_the_repository_is_that_of_its_configuration():
-    net, config = trained(CONFIGS.parent / "weights" / "student.pt")
-    assert config == ChainConfig.read(CONFIGS / "student.toml").stages[-1].train
+SHIPPED = REPOSITORY / "classifier" / str(min(versions(REPOSITORY / "classifier")))  # a user's own versions are later
+
+
+@pytest.mark.parametrize(
+    ("weights", "training"),
+    [(SHIPPED / "network.pt", "guided"), (CONFIGS.parent / "weights" / "student.pt", "alert")],
+    ids=["served", "next"],
+)
+def test_the_students_in_the_repository_are_those_of_their_configuration(weights, training):
+    net, config = trained(weights)
+    (stage,) = [stage for stage in ChainConfig.read(CONFIGS / "student.toml").stages if stage.name == training]
+    assert config == stage.train
     multiply_adds, parameters = shares(net)
     assert multiply_adds <= 0.6
     assert parameters <= 0.5
