@@ -11,7 +11,7 @@ import argparse
 import itertools
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import timm
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..data.faces import Face, find_faces, of_split
@@ -29,6 +30,7 @@ from ..synthesis.batches import Loader, Material, Recipe
 from ..synthesis.material import gather
 from .config import TrainConfig
 from .mixing import mixed
+from .teacher import compiled
 from .train import add_flags, to_pixels
 from .weights import save_network, starting_network
 
@@ -71,16 +73,32 @@ def class_tokens(net: ProbeNet, faces: Sequence[Face], folder: Path, cache: Path
 
 
 def _looked_at(net: ProbeNet, faces: Sequence[Face], folder: Path) -> Iterator[np.ndarray]:
+    find = _finder(net)
     with tqdm(total=len(faces), desc="class tokens", unit="face") as bar:
         for batch in Loader(folder, BATCH, seed=0).plain(faces):
-            yield from _tokens(net, to_pixels(batch))
+            yield from find(to_pixels(batch))
             bar.update(len(batch.labels))
 
 
-@torch.inference_mode()
-def _tokens(net: ProbeNet, pixels: torch.Tensor) -> np.ndarray:
+class _Tokens(nn.Module):
+    def __init__(self, net: ProbeNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor]:
+        return (self.net.tokens(pixels),)
+
+
+def _finder(net: ProbeNet) -> Callable[[Tensor], np.ndarray]:
+    """Pixels (B, 3, 224, 224) to (B, blocks, width) float16."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return net.eval().to(device).tokens(pixels.to(device)).half().cpu().numpy()
+    run = compiled(_Tokens(net), device)
+
+    @torch.no_grad()
+    def find(pixels: Tensor) -> np.ndarray:
+        return run(pixels.to(device))[0].half().cpu().numpy()
+
+    return find
 
 
 def altered_tokens(
@@ -94,10 +112,10 @@ def altered_tokens(
     loader = Loader(folder, min(BATCH, len(faces)), seed, material)  # so that every epoch has a batch
     epochs = (loader.plan(faces, epoch, recipe) for epoch in itertools.count())
     plan = list(itertools.islice(itertools.chain.from_iterable(epochs), math.ceil(count / loader.batch_size)))
-    features, labels = [], []
+    find, features, labels = _finder(net), [], []
     for at, batch in enumerate(tqdm(loader.load(plan, recipe), "altered faces", len(plan), unit="batch")):
         pixels, truth = mixed(to_pixels(batch), torch.from_numpy(batch.labels), [seed, at], often=1.0)
-        features.append(_tokens(net, pixels))
+        features.append(find(pixels))
         labels.append(truth.numpy())
     return np.concatenate(features), np.concatenate(labels)
 
