@@ -140,7 +140,7 @@ def main() -> int:
     """Command line entry."""
     parser = argparse.ArgumentParser(prog="python -m export run", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
-    parser.add_argument("--config", type=Path, default=CONFIGS / "reference.toml", help="default %(default)s")
+    parser.add_argument("--config", type=Path, default=CONFIGS / "own.toml", help="default %(default)s")
     parser.add_argument("--out", type=Path, help="the run's folder (default: runs/NAME of the configuration)")
     parser.add_argument("--init", type=Path, help="starting weights of stages that name none: checkpoint or backbone")
     parser.add_argument("--no-publish", action="store_true", help="end with the checkpoint")

@@ -54,7 +54,8 @@ def rates(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str,
 def thresholds(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     """(real_below, fake_from): the highest threshold with FNR < 2 %, the lowest with FPR < 3 %.
 
-    Where they cross, both become their mean.
+    The second goes halfway up to the next score: conversion changes a score's last digits, and the face that it is to
+    leave below must stay there. Where they cross, both become their mean.
     """
     real, fake = np.sort(scores[labels == 0])[::-1], np.sort(scores[labels == 1])
     allowed_false = max(0, int(np.ceil(MAX_FPR * len(real))) - 1)  # reals that may score at or above fake_from
@@ -62,6 +63,8 @@ def thresholds(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     real_below = _highest_below_max_fnr(fake)
     if real_below > fake_from:
         real_below = fake_from = (real_below + fake_from) / 2
+    else:
+        fake_from = (fake_from + float(scores[scores >= fake_from].min(initial=1.0))) / 2
     return real_below, min(fake_from, 1.0)
 
 

@@ -23,6 +23,7 @@ from export import machine
 from serving.errors import ServingError
 from serving.installation import ROOT
 from serving.options import PROFILES
+from serving.versions import REPOSITORY, newest
 
 from . import budgets, document, limits, named, overload, report
 from .figures import Summary
@@ -150,6 +151,7 @@ def surroundings(arguments: argparse.Namespace, triton: str) -> dict[str, Any]:
         "deployment": arguments.deployment,
         "url": arguments.url or "",
         "triton": triton,
+        "classifier": "" if arguments.url else newest(REPOSITORY / "classifier").name,
         "machine": machine.machine(),
         "versions": machine.versions() | {name: version(name) for name in SHOWN},
     }

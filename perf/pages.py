@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from export import machine
+from serving.versions import REPOSITORY, newest
 
 from .resources import cores
 
@@ -23,6 +24,7 @@ def about(module: str, argv: Sequence[str] | None) -> dict[str, Any]:
         "command": shlex.join(["python", "-m", module, *(sys.argv[1:] if argv is None else argv)]),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": machine.commit() or "unknown",
+        "classifier": newest(REPOSITORY / "classifier").name,
         "machine": machine.machine(),
         "versions": machine.versions(),
         "load_before": round(os.getloadavg()[0], 2),
@@ -47,8 +49,8 @@ def footer(about: dict[str, Any]) -> str:
     on = ", ".join(filter(None, (m["cpu"], f"{cores()} cores", (m["gpu"] or {}).get("name"))))
     packages = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     return (
-        f"{on}; {packages}; commit {about['commit']}; {about['date']}; {about['duration_s']} s; load of the machine "
-        f"before: {about['load_before']}.\n\n    {about['command']}"
+        f"{on}; {packages}; classifier version {about['classifier']}; commit {about['commit']}; {about['date']}; "
+        f"{about['duration_s']} s; load of the machine before: {about['load_before']}.\n\n    {about['command']}"
     )
 
 

@@ -82,6 +82,9 @@ def test_cases_are_learned_and_the_old_figures_are_told(data, repository, tmp_pa
     assert "needs the columns path and truth" in refused.stderr
 
 
+SHIPPED = REPOSITORY / "classifier" / str(min(versions(REPOSITORY / "classifier")))  # a user's own versions are later
+
+
 @pytest.mark.parametrize("name", ["smoke", "reference"])
 def test_configurations_are_read(name):
     config = ChainConfig.read(CONFIGS / f"{name}.toml")
@@ -90,6 +93,17 @@ def test_configurations_are_read(name):
     for stage in config.stages:
         assert {side_px[name] for name in stage.teachers} <= {stage.train.side_px}, "a student sees as its teacher"
         assert len({side_px[name] for name in stage.average}) <= 1, "a mean is of networks of one side"
+
+
+def test_the_default_begins_with_what_the_repository_holds():
+    """`make export DATA=...` on anybody's faces: no backbone to fetch, no autoencoder, no sources of other people's."""
+    config, earlier = ChainConfig.read(CONFIGS / "own.toml"), set()
+    assert config.reconstructions is None
+    for stage in config.stages:
+        files = {stage.init, *stage.teachers} - earlier
+        assert all((ROOT / file).is_file() for file in files), files
+        earlier.add(stage.name)
+    assert ROOT / stage.init == SHIPPED / "network.pt"
 
 
 def test_the_plain_fine_tune_is_plain():
@@ -102,9 +116,6 @@ def test_the_teacher_in_the_repository_is_that_of_its_configuration():
     net, config = trained(CONFIGS.parent / "weights" / "teacher.pt")
     assert config == ChainConfig.read(CONFIGS / "teacher.toml").stages[-1].train
     assert shares(net)[0] > 0.9  # of B0: not pruned
-
-
-SHIPPED = REPOSITORY / "classifier" / str(min(versions(REPOSITORY / "classifier")))  # a user's own versions are later
 
 
 @pytest.mark.parametrize(

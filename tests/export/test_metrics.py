@@ -32,6 +32,8 @@ def test_thresholds_keep_their_rates_and_are_tight(seed):
     assert (scores[labels == 1] < real_below).mean() < metrics.MAX_FNR
     one_lower = scores[(labels == 0) & (scores < fake_from)].max()
     assert (scores[labels == 0] >= one_lower).mean() >= metrics.MAX_FPR
+    below, higher = scores[scores < fake_from].max(), scores[scores >= fake_from].min()
+    assert fake_from == pytest.approx((below + higher) / 2, abs=1e-6)
     above = scores[(labels == 1) & (scores > real_below)].min()
     assert (scores[labels == 1] < above).mean() + 1 / (labels == 1).sum() >= metrics.MAX_FNR
 

@@ -23,7 +23,8 @@ from perf.wire import Moved
 LIMITS = Limits(preprocess=900.0, classifier=200.0, composed=160.0, batch=4, cores=2)
 MEASURED = {
     "date": "2026-01-01 00:00 UTC", "command": "python -m perf <x>", "commit": "abc", "deployment": "embedded-cpu",
-    "url": "", "triton": "2.51.0", "versions": {"numpy": "2"}, "load_before": 0.1, "duration_s": 60.0,
+    "url": "", "triton": "2.51.0", "classifier": "7",
+    "versions": {"numpy": "2"}, "load_before": 0.1, "duration_s": 60.0,
     "machine": {"cpu": "one", "cores": 2, "memory_gib": 8, "gpu": None, "system": "Linux"},
 }  # fmt: skip
 
