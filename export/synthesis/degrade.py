@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 CLEAN_QUALITY = 97  # JPEG quality that leaves the traces of a forgery alone
-SMALLEST_FACE_PX = 64
+SMALLEST_FACE_PX = 48
 FINEST_SCREEN_PX, COARSEST_SCREEN_PX = 2.0, 4.5  # period of a printer's dots as a scanner sees them
 NOISE = np.random.default_rng(0).standard_normal(1 << 20, np.float32)  # cut at random places: drawing costs 8 ms a face
 
@@ -70,7 +70,7 @@ def jpeg_round_trip(picture: Image.Image, quality: int) -> Image.Image:
 
 
 def scale(picture: Image.Image, box: np.ndarray, rng: np.random.Generator) -> Drawn:
-    """Smaller by up to a factor of three, as thumbnails and chat services do; faces stay above 64 px."""
+    """Smaller by up to a factor of three, as thumbnails and chat services do; faces stay above 48 px."""
     side = (box[2:] - box[:2]).max()
     if rng.random() < 0.4 or side < SMALLEST_FACE_PX * 1.25:
         return picture, box
@@ -96,13 +96,13 @@ def relight(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 def soften_or_sharpen(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Out of focus, oversharpened, noisy, or as it is."""
     draw = rng.random()
-    if draw < 0.2:
-        return picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
+    if draw < 0.25:
+        return picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 2.5)))
     if draw < 0.35:
         sharpen = ImageFilter.UnsharpMask(rng.uniform(0.8, 2.0), percent=int(rng.integers(40, 150)), threshold=0)
         return picture.filter(sharpen)
-    if draw < 0.5:
-        return _noisy(picture, rng.uniform(2, 10), rng)
+    if draw < 0.6:
+        return _noisy(picture, rng.uniform(2, 20), rng)
     return picture
 
 
