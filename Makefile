@@ -52,8 +52,8 @@ tune: .venv/.perf ## search instances, threads, batch, delays for this machine b
 perf-scaling: .venv/.perf ## how throughput grows with cores, classifier instances and servers (5 minutes)
 	.venv/bin/python -m perf.scaling
 
-export: .venv-export/.export ## train, distil, prune, convert and publish a student: DATA=, CONFIG=, INIT= (weights), RUN= (folder)
-	.venv-export/bin/python -m export run --data "$(DATA)" --config "$(CONFIG)" $(if $(INIT),--init "$(INIT)") $(if $(RUN),--out "$(RUN)")
+export: .venv-export/.export ## train, distil, prune, convert and publish a student: DATA=, CONFIG=, INIT= (weights), RUN= (folder), ARGS=
+	.venv-export/bin/python -m export run --data "$(DATA)" --config "$(CONFIG)" $(if $(INIT),--init "$(INIT)") $(if $(RUN),--out "$(RUN)") $(ARGS)
 
 evaluate: .venv/.evaluation ## how good is the served model? DATA=folder or manifest, OUT=, URL= of a running server, ARGS=
 	.venv/bin/python -m export evaluate --data "$(DATA)" --out "$(OUT)" $(if $(URL),--url $(URL)) --profile $(PROFILE) $(ARGS)

@@ -146,6 +146,7 @@ def main() -> int:
     parser.add_argument("--no-publish", action="store_true", help="end with the checkpoint")
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default %(default)s")
     parser.add_argument("--known", type=Path, help="pictures that must not get the opposite of their truth: as --data")
+    parser.add_argument("--allow-worse", action="store_true", help="publish what is worse than the served version, too")
     arguments = parser.parse_args()
     out = arguments.out or Path("runs") / arguments.config.stem
     known = known_faces(arguments.known, out / "known") if arguments.known else ()
@@ -153,9 +154,16 @@ def main() -> int:
     if arguments.no_publish:
         return 0
     net, config = trained(checkpoint)
-    folder = folder_of(arguments.data)
-    parents, repository = {"checkpoint": checkpoint}, arguments.repository
-    manifest = publish(net, config, folder, faces, parents=parents, repository=repository, known=known)
+    manifest = publish(
+        net,
+        config,
+        folder_of(arguments.data),
+        faces,
+        parents={"checkpoint": checkpoint},
+        repository=arguments.repository,
+        known=known,
+        allow_worse=arguments.allow_worse,
+    )
     print(json.dumps({name: manifest[name] for name in ("model_version", "calibration", "metrics")}, indent=2))
     return 0
 

@@ -2,9 +2,10 @@
 
 Reads the trained network and the splits val, test and cross; writes `model_repository/classifier/<n>/` with both ONNX
 graphs, the network to fine-tune from, the Python host and `manifest.json`, and keeps the versions that are there.
-Nothing is published that the gate of `verify.py` does not pass, or that says the opposite of the truth about a known
-picture. A version is made in a folder that Triton never scans and renamed into place, so that a server sees all of it
-or none. The way back is `python -m serving.versions rollback`, which needs no torch.
+Nothing is published that the gate of `verify.py` does not pass, that says the opposite of the truth about a known
+picture, or that is worse than the version it replaces. A version is made in a folder that Triton never scans and
+renamed into place, so that a server sees all of it or none. The way back is `python -m serving.versions rollback`,
+which needs no torch.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from serving.errors import VersionError
 from serving.versions import digest, move, newest, next_number, versions, withdrawn
 
@@ -27,16 +30,18 @@ from ..data.faces import Face, find_faces, known_faces, of_split
 from ..data.preprocessing import REPOSITORY
 from ..data.sources import folder_of
 from ..errors import GateError
+from ..metrics import beside
 from ..network import Calibration, TimmNet
 from ..synthesis.augment import REAL
 from ..synthesis.batches import Loader
 from ..training.config import TrainConfig
 from ..training.weights import save_network, trained
 from .calibrate import calibrated, verdict
-from .scores import evaluate, score
+from .scores import Scored, evaluate, score, scored
 from .torch_to_onnx import convert
 from .verify import compare, graphs_of, require, torch_graph
 
+MIN_GROUPS = 20  # photographs, persons or videos, below which a bootstrap's interval is too narrow
 FILES = ("model.onnx", "model.fp16.onnx", "network.pt")
 
 
@@ -49,6 +54,7 @@ def publish(
     parents: Mapping[str, Path] | None = None,
     repository: Path = REPOSITORY,
     known: Sequence[Face] = (),
+    allow_worse: bool = False,
 ) -> dict:
     """Calibrates, converts, verifies and publishes `net`; returns the manifest.
 
@@ -57,10 +63,12 @@ def publish(
         parents: files that the network came from, such as its checkpoint and its teacher's, named by their hash.
         repository: where the versions are; the folder beside it must be writable and on the same file system.
         known: faces whose truth is settled, their paths absolute: a real one must not be `fake`, a fake one not `real`.
+        allow_worse: publish what is worse than the served version on these faces, too.
 
     Raises GateError, ConversionError or VersionError, and then leaves everything as it was.
     """
     number = number or next_number(repository)
+    replaced = max(versions(repository / "classifier"), default=None)
     loader = Loader(data, config.batch_size, config.seed)
     with draft(repository, number) as folder:
         calibration, report = calibrated(net, loader, faces, number)
@@ -70,16 +78,24 @@ def publish(
         require_known(folder / "model.onnx", loader, known, calibration)
         labelled = of_split(faces, "val") + of_split(faces, "test")
         checks = require(compare(torch_graph(net, calibration), graphs_of(folder), loader.plain(labelled)))
+        tables = scored(folder / "model.onnx", loader, faces)
+        gains = {}
+        if replaced is not None:
+            others = scored(repository / "classifier" / str(replaced) / "model.onnx", loader, faces)
+            gains = {name: gain(table, others[name]) for name, table in tables.items()}
+            if not allow_worse:
+                require_no_worse(gains, replaced)
         manifest = {
             "model_version": number,
             "files": {name: digest(folder / name) for name in FILES},
             "calibration": report,
             "parity": {"images": len(labelled), "checks": [check._asdict() for check in checks]},
-            "metrics": evaluate(folder / "model.onnx", loader, faces, calibration),
+            "metrics": evaluate(tables, faces, calibration),
             "data": counts(faces),
             "config": asdict(config),
             "parents": {name: digest(path) for name, path in (parents or {}).items()},
-            "replaces": max(versions(repository / "classifier"), default=None),
+            "replaces": replaced,
+            "beside_replaced": gains,
             "commit": machine.commit(),
             "machine": machine.machine(),
             "versions": machine.versions(),
@@ -100,6 +116,24 @@ def require_known(graph: Path, loader: Loader, known: Sequence[Face], calibratio
     if wrong:
         lines = "".join(f"\n  {face.path}: {p:.3f}, {label}" for face, p, label in wrong)
         raise GateError(f"{len(wrong)} of {len(known)} known pictures would get the opposite of their truth:{lines}")
+
+
+def gain(table: Scored, other: Scored) -> dict:
+    """How much higher the AUC of `table` is than that of another graph on the same faces, and of how many groups."""
+    return {"groups": len(np.unique(table.groups)), **beside(*table[:2], other.scores, table.groups)}
+
+
+def require_no_worse(gains: Mapping[str, dict], replaced: int) -> None:
+    """Raises GateError where the whole interval of a gain lies below zero; a handful of groups proves nothing."""
+    lines = []
+    for name, row in gains.items():
+        low, high = row["gain_interval"]
+        if row["groups"] >= MIN_GROUPS and high < 0:
+            now = row["auc"] + row["gain"]
+            lines.append(f"{name}: AUC {now:.3f} instead of {row['auc']:.3f} (difference {low:+.3f} to {high:+.3f})")
+    if lines:
+        head = f"the network is worse than version {replaced}, which is served; train on, or give --allow-worse:"
+        raise GateError("\n  ".join([head, *lines]))
 
 
 @contextmanager
@@ -138,12 +172,13 @@ def main() -> int:
     parser.add_argument("--version", type=int, help="number of the published model (default: the next free one)")
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default %(default)s")
     parser.add_argument("--known", type=Path, help="pictures that must not get the opposite of their truth: as --data")
+    parser.add_argument("--allow-worse", action="store_true", help="publish what is worse than the served version, too")
     a = parser.parse_args()
     checkpoint = a.checkpoint or a.out / "checkpoint.pt"
     net, config = trained(checkpoint)
     faces, parents = find_faces(a.data, a.out), {"checkpoint": checkpoint}
     known = known_faces(a.known, a.out / "known") if a.known else ()
-    manifest = publish(net, config, folder_of(a.data), faces, a.version, parents, a.repository, known)
+    manifest = publish(net, config, folder_of(a.data), faces, a.version, parents, a.repository, known, a.allow_worse)
     print(json.dumps({name: manifest[name] for name in ("model_version", "calibration", "metrics")}, indent=2))
     return 0
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -15,18 +17,32 @@ from ..synthesis.batches import Batch, Loader
 from .calibrate import review_share
 
 
-def evaluate(onnx_path: Path, loader: Loader, faces: list[Face], calibration: Calibration) -> dict:
-    """Figures of the splits val, test and cross, and of self-blended fakes of `test`."""
-    report = {}
-    for name in ("val", "test", "cross"):
-        chosen = of_split(faces, name)
-        if chosen:
-            labels, scores = score(onnx_path, loader.plain(chosen))
-            sources = np.array([face.source for face in chosen])
-            report[name] = summary(labels, scores, calibration) | {
-                "by_source": by_source(labels, scores, sources, calibration)
-            }
-    report["test_self_blended"] = _self_blended(onnx_path, loader, of_split(faces, "test"), calibration)
+class Scored(NamedTuple):
+    """What a graph makes of some faces: labels, calibrated probabilities, and what each was photographed from."""
+
+    labels: np.ndarray
+    scores: np.ndarray
+    groups: np.ndarray
+
+
+def scored(onnx_path: Path, loader: Loader, faces: list[Face]) -> dict[str, Scored]:
+    """The splits val, test and cross, and `test_self_blended`: real faces of `test` and a fake of each."""
+    splits = {name: of_split(faces, name) for name in ("val", "test", "cross")}
+    batches = {name: (loader.plain(chosen), chosen) for name, chosen in splits.items() if chosen}
+    real = real_of(splits["test"])
+    batches["test_self_blended"] = chain(loader.plain(real), loader.blended(real)), real + real
+    return {
+        name: Scored(*score(onnx_path, given), np.array([face.group for face in shown]))
+        for name, (given, shown) in batches.items()
+    }
+
+
+def evaluate(tables: Mapping[str, Scored], faces: list[Face], calibration: Calibration) -> dict:
+    """Figures of each table of `scored`, of a split by source as well."""
+    report = {name: summary(table.labels, table.scores, calibration) for name, table in tables.items()}
+    for name in report.keys() - {"test_self_blended"}:
+        sources = np.array([face.source for face in of_split(faces, name)])
+        report[name]["by_source"] = by_source(tables[name].labels, tables[name].scores, sources, calibration)
     return report
 
 
@@ -61,10 +77,3 @@ def by_source(labels: np.ndarray, scores: np.ndarray, sources: np.ndarray, calib
         }
         for source in np.unique(sources)
     }
-
-
-def _self_blended(onnx_path: Path, loader: Loader, faces: list[Face], calibration: Calibration) -> dict:
-    real = real_of(faces)
-    pairs = [score(onnx_path, batches) for batches in (loader.plain(real), loader.blended(real))]
-    labels, scores = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    return summary(labels, scores, calibration)

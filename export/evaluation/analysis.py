@@ -167,20 +167,8 @@ def robustness_point(judged: list[Judged], threshold: float, rounds: int, seed: 
 
 
 def compare(table: Scores, others: dict[str, np.ndarray], rounds: int, seed: int) -> dict[str, dict]:
-    """AUC of each rival on the same pictures, and how much better the served model is: a paired bootstrap."""
-    report = {}
-    for name, scores in others.items():
-        values = _aucs(table.labels, table.scores, scores)
-        spans = metrics.intervals(_aucs, (table.labels, table.scores, scores), table.groups, rounds, seed)
-        report[name] = {
-            "auc": values["rival"],
-            "interval": spans["rival"],
-            "gain": values["gain"],
-            "gain_interval": spans["gain"],
-        }
-    return report
-
-
-def _aucs(labels: np.ndarray, ours: np.ndarray, rival: np.ndarray) -> dict[str, float]:
-    theirs = metrics.auc(labels, rival)
-    return {"rival": theirs, "gain": metrics.auc(labels, ours) - theirs}
+    """AUC of each rival on the same pictures, and how much better the served model is."""
+    return {
+        name: metrics.beside(table.labels, table.scores, scores, table.groups, rounds, seed)
+        for name, scores in others.items()
+    }

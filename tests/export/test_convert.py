@@ -15,7 +15,8 @@ import torch
 
 from export import metrics
 from export.conversion.calibrate import MAX_REVIEW_SHARE, REVIEW_SHARE_FOR_BLENDS, calibrate, sigmoid
-from export.conversion.publish import publish, require_known
+from export.conversion.publish import MIN_GROUPS, gain, publish, require_known, require_no_worse
+from export.conversion.scores import Scored
 from export.conversion.torch_to_onnx import ConversionError, check_graph, convert, mixed_types
 from export.conversion.verify import (
     EXACT,
@@ -217,6 +218,7 @@ def test_publication_adds_a_version_whole_and_keeps_the_old_one(data, faces, net
     assert set(manifest["metrics"]) == {"val", "test", "test_self_blended"}
     assert manifest["data"]["val"]["real_source"] == {"real": 2, "fake": 0}
     assert manifest["replaces"] == shipped
+    assert set(manifest["beside_replaced"]) == set(manifest["metrics"])
     assert {"model.py", "runtimes.py"} <= {path.name for path in folder.iterdir()}
     assert not list(withdrawn(repository).iterdir()), "no draft is left"
 
@@ -261,6 +263,18 @@ def test_a_known_picture_without_a_face_is_refused(data, tmp_path):
     (tmp_path / "known.csv").write_text(f"path,label\n{data / 'real0.jpg'},real\n{data / 'nobody.jpg'},real\n")
     with pytest.raises(ManifestError, match=r"nobody\.jpg"):
         known_faces(tmp_path / "known.csv", tmp_path)
+
+
+@pytest.mark.parametrize("photographs", [1, 12, 60])
+def test_a_network_that_is_surely_worse_is_kept_back(photographs):
+    """Ten faces of each photograph; the served version orders them better, by a little."""
+    rng = np.random.default_rng(0)
+    labels, groups = np.tile([0, 1], 5 * photographs), np.repeat(np.arange(photographs), 10)
+    worse, served = (Scored(labels, rng.normal(labels * height), groups) for height in (1.0, 2.0))
+    require_no_worse({"test": gain(served, worse), "val": gain(worse, worse)}, 6)
+    few = photographs < MIN_GROUPS
+    with nullcontext() if few else pytest.raises(GateError, match=r"worse than version 6.*\n  test: AUC 0\.7"):
+        require_no_worse({"test": gain(worse, served), "val": gain(worse, worse)}, 6)
 
 
 def test_a_number_is_published_once(data, faces, net, repository):
