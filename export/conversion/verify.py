@@ -164,7 +164,7 @@ def verify(folder: Path, batches: Iterable[Batch], net: TimmNet | None = None) -
 def main() -> int:
     """Command line entry: 0 everything agrees, 1 the gate is shut, 2 usage."""
     parser = argparse.ArgumentParser(prog="python -m export verify", description=__doc__)
-    parser.add_argument("folder", type=Path, help="of the version, for example model_repository/classifier/6")
+    parser.add_argument("folder", type=Path, help="of the version, for example model_repository/classifier/7")
     parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder, for the faces that were found")
     parser.add_argument("--checkpoint", type=Path, help="the network that it was converted from")

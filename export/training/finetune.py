@@ -81,7 +81,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="what the network was trained on")
     parser.add_argument("--cases", type=Path, required=True, help="CSV with path and truth (real or fake)")
     parser.add_argument(
-        "--checkpoint", type=Path, required=True, help="for example model_repository/classifier/6/network.pt"
+        "--checkpoint", type=Path, required=True, help="for example model_repository/classifier/7/network.pt"
     )
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--epochs", type=int, default=2, help="default %(default)s")
