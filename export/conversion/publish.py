@@ -72,14 +72,10 @@ def publish(
     loader = Loader(data, config.batch_size, config.seed)
     with draft(repository, number) as folder:
         calibration, report = calibrated(net, loader, faces, number)
-        convert(net, calibration, folder / "model.onnx")
-        convert(net, calibration, folder / "model.fp16.onnx", half=True)
+        parity = converted(net, calibration, folder, loader, faces)
         save_network(net, config, folder / "network.pt")
         require_known(folder / "model.onnx", loader, known, calibration)
-        labelled = of_split(faces, "val") + of_split(faces, "test")
-        checks = require(compare(torch_graph(net, calibration), graphs_of(folder), loader.plain(labelled)))
-        tables = scored(folder / "model.onnx", loader, faces)
-        gains = {}
+        tables, gains = scored(folder / "model.onnx", loader, faces), {}
         if replaced is not None:
             others = scored(repository / "classifier" / str(replaced) / "model.onnx", loader, faces)
             gains = {name: gain(table, others[name]) for name, table in tables.items()}
@@ -89,7 +85,7 @@ def publish(
             "model_version": number,
             "files": {name: digest(folder / name) for name in FILES},
             "calibration": report,
-            "parity": {"images": len(labelled), "checks": [check._asdict() for check in checks]},
+            "parity": parity,
             "metrics": evaluate(tables, faces, calibration),
             "data": counts(faces),
             "config": asdict(config),
@@ -102,6 +98,15 @@ def publish(
         }
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
+
+
+def converted(net: TimmNet, calibration: Calibration, folder: Path, loader: Loader, faces: list[Face]) -> dict:
+    """Both graphs of the network into `folder`; how near they are to it on val and test, else GateError."""
+    convert(net, calibration, folder / "model.onnx")
+    convert(net, calibration, folder / "model.fp16.onnx", half=True)
+    labelled = of_split(faces, "val") + of_split(faces, "test")
+    checks = require(compare(torch_graph(net, calibration), graphs_of(folder), loader.plain(labelled)))
+    return {"images": len(labelled), "checks": [check._asdict() for check in checks]}
 
 
 def require_known(graph: Path, loader: Loader, known: Sequence[Face], calibration: Calibration) -> None:
@@ -120,7 +125,7 @@ def require_known(graph: Path, loader: Loader, known: Sequence[Face], calibratio
 
 def gain(table: Scored, other: Scored) -> dict:
     """How much higher the AUC of `table` is than that of another graph on the same faces, and of how many groups."""
-    return {"groups": len(np.unique(table.groups)), **beside(*table[:2], other.scores, table.groups)}
+    return {"groups": len(np.unique(table.groups)), **beside(table.labels, table.scores, other.scores, table.groups)}
 
 
 def require_no_worse(gains: Mapping[str, dict], replaced: int) -> None:

@@ -121,7 +121,7 @@ def test_the_teacher_in_the_repository_is_that_of_its_configuration():
 @pytest.mark.parametrize(
     ("weights", "training"),
     [(SHIPPED / "network.pt", "tough"), (CONFIGS.parent / "weights" / "alert.pt", "alert")],
-    ids=["served", "former"],
+    ids=["served", "alert"],
 )
 def test_the_students_in_the_repository_are_those_of_their_configuration(weights, training):
     net, config = trained(weights)
