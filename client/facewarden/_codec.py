@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import InferInput, InferRequestedOutput
+from tritonclient.utils import np_to_triton_dtype
 
 from ._errors import ImageError, ServerError
 from ._verdict import Face, FaceVerdict, Quality, Threshold, Verdict
@@ -185,9 +186,7 @@ def _roi(roi: Roi) -> Array:
 
 def tensor(name: str, array: Array) -> InferInput:
     """An input of a request."""
-    kinds = {"uint8": "UINT8", "int32": "INT32", "int64": "INT64", "float32": "FP32", "float64": "FP64"}
-    datatype = kinds[array.dtype.name]
-    return InferInput(name, list(array.shape), datatype).set_data_from_numpy(array)
+    return InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)).set_data_from_numpy(array)
 
 
 def outputs(names: Sequence[str]) -> list[InferRequestedOutput]:

@@ -50,8 +50,9 @@ def test_what_is_to_be_installed_is_a_file_of_the_repository() -> None:
     assert (CLASSIFIER.parents[2] / "requirements" / "gpu.txt").is_file()
 
 
-def test_every_size_of_a_batch_gives_the_same_answers() -> None:
-    graph = runtimes.openvino(CLASSIFIER / "model.onnx", threads=1, max_batch_size=3)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_size_of_a_batch_gives_the_same_answers(threads: int) -> None:
+    graph = runtimes.openvino(CLASSIFIER / "model.onnx", threads, max_batch_size=3)
     faces = np.random.default_rng(0).integers(0, 256, (3, *runtimes.FACE_SHAPE), np.uint8)
     whole, alone = graph([faces[:1], faces[1:]]), graph([faces[2:]])
     assert len(whole["LOGIT"]) == 3

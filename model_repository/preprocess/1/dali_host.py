@@ -64,14 +64,17 @@ class DaliHost:
 
             return [cupy.from_dlpack(results.at(i)).copy() for i in range(len(rows))]  # DALI uses its buffer again
         results = results.as_cpu()
-        return [np.array(results.at(i)) for i in range(len(rows))]
+        return [np.from_dlpack(results[i]).copy() for i in range(len(rows))]
 
     def _build(self) -> Pipeline:
+        on_cpu = self.device_id is None
         pipeline = self.definition(
             batch_size=self.max_batch_size,
             num_threads=self.threads,
             device_id=self.device_id,
-            decoder="cpu" if self.device_id is None else "mixed",
+            decoder="cpu" if on_cpu else "mixed",
+            exec_async=not on_cpu,  # a run is waited for, and nothing on a GPU goes on meanwhile: threads that hand it
+            exec_pipelined=not on_cpu,  # on to each other cost 0.2 to 0.3 ms a run
         )
         pipeline.build()
         return pipeline
