@@ -13,6 +13,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def class_tokens(net: ProbeNet, faces: Sequence[Face], folder: Path, cache: Path
         for at, (face, features) in enumerate(zip(missing, _looked_at(net, missing, folder), strict=True), 1):
             known[face.path] = features
             if at % (SAVE_EVERY * BATCH) == 0 or at == len(missing):
-                _save(cache, known)
+                _save(cache, paths=np.array(list(known)), features=np.stack(list(known.values())))
     return np.stack([known[face.path] for face in faces])
 
 
@@ -102,27 +103,50 @@ def _finder(net: ProbeNet) -> Callable[[Tensor], np.ndarray]:
 
 
 def altered_tokens(
-    net: ProbeNet, faces: Sequence[Face], folder: Path, recipe: Recipe, material: Material, count: int, seed: int = 0
+    net: ProbeNet,
+    faces: Sequence[Face],
+    folder: Path,
+    recipe: Recipe,
+    material: Material,
+    count: int,
+    seed: int,
+    cache: Path,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N, blocks, width) float16 of `count` faces or a few more, altered and mixed as in training, and (N,) labels.
 
     Args:
         recipe, material: how they are altered, and what fakes are made with.
+        cache: an NPZ of this network, faces, recipe and seed, which is read and completed.
     """
     loader = Loader(folder, min(BATCH, len(faces)), seed, material)  # so that every epoch has a batch
     epochs = (loader.plan(faces, epoch, recipe) for epoch in itertools.count())
     plan = list(itertools.islice(itertools.chain.from_iterable(epochs), math.ceil(count / loader.batch_size)))
-    find, features, labels = _finder(net), [], []
-    for at, batch in enumerate(tqdm(loader.load(plan, recipe), "altered faces", len(plan), unit="batch")):
-        pixels, truth = mixed(to_pixels(batch), torch.from_numpy(batch.labels), [seed, at], often=1.0)
+    features, labels, sizes = _stored(cache)
+    done = len(sizes)
+    left = tqdm(loader.load(plan[done:], recipe), "altered faces", len(plan), unit="batch", initial=done)
+    find = _finder(net) if done < len(plan) else None
+    for at, batch in enumerate(left, done + 1):
+        pixels, truth = mixed(to_pixels(batch), torch.from_numpy(batch.labels), [seed, at - 1], often=1.0)
         features.append(find(pixels))
         labels.append(truth.numpy())
-    return np.concatenate(features), np.concatenate(labels)
+        sizes.append(len(truth))
+        if at % SAVE_EVERY == 0 or at == len(plan):
+            _save(cache, features=np.concatenate(features), labels=np.concatenate(labels), sizes=np.array(sizes))
+    kept = sum(sizes[: len(plan)])  # an earlier run may have been asked for more
+    return np.concatenate(features)[:kept], np.concatenate(labels)[:kept]
 
 
-def _save(cache: Path, known: dict[str, np.ndarray]) -> None:
+def _stored(cache: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[int]]:
+    """What an earlier run left of features, labels and the sizes of their batches."""
+    if not cache.exists():
+        return [], [], []
+    with np.load(cache) as stored:
+        return [stored["features"]], [stored["labels"]], stored["sizes"].tolist()
+
+
+def _save(cache: Path, **arrays: np.ndarray) -> None:
     draft = cache.with_suffix(".draft.npz")
-    np.savez(draft, paths=np.array(list(known)), features=np.stack(list(known.values())))
+    np.savez(draft, **arrays)
     draft.replace(cache)
 
 
@@ -165,11 +189,14 @@ def main() -> int:
     faces, folder = find_faces(a.data, a.out), folder_of(a.data)
     chosen = of_split(faces, "train")
     net = foundation(a.backbone, a.weights)
-    cache = a.out / ".".join(["class_tokens", a.backbone, Path(a.weights).stem, "npz"])
-    features, labels = class_tokens(net, chosen, folder, cache), np.array([face.label for face in chosen], np.float32)
+    of = ".".join([a.backbone, Path(a.weights).stem])
+    features = class_tokens(net, chosen, folder, a.out / f"class_tokens.{of}.npz")
+    labels = np.array([face.label for face in chosen], np.float32)
     if a.altered:
         material = gather([recipe], None, faces, folder, a.out)
-        more, shares = altered_tokens(net, chosen, folder, recipe, material, a.altered, a.seed)
+        asked = sha256(repr((recipe, a.seed, [face.path for face in chosen])).encode()).hexdigest()[:12]
+        cache = a.out / f"altered_tokens.{of}.{asked}.npz"
+        more, shares = altered_tokens(net, chosen, folder, recipe, material, a.altered, a.seed, cache)
         features, labels = np.concatenate([features, more]), np.concatenate([labels, shares])
     fit(net, features, labels)
     save_network(net, TrainConfig(backbone=a.backbone, head="probe", side_px=net.side_px), a.out / "probe.pt")

@@ -89,16 +89,24 @@ def test_a_mixed_face_counts_for_both_sides(net):
     np.testing.assert_allclose(verdicts(1 - shares), -logit, atol=0.02)
 
 
-def test_it_is_fitted_to_faces_as_a_student_sees_them(net, faces, data):
+def test_it_is_fitted_to_faces_as_a_student_sees_them(net, faces, data, tmp_path):
     chosen, recipe = of_split(faces, "train"), Recipe(self_blend=1.0, degradation=0.5)
-    tokens, shares = altered_tokens(net, chosen, data, recipe, Material(), count=40, seed=3)
+
+    def asked(count: int, seed: int, cache: str) -> tuple[np.ndarray, np.ndarray]:
+        return altered_tokens(net, chosen, data, recipe, Material(), count, seed, tmp_path / f"{cache}.npz")
+
+    tokens, shares = asked(40, 3, "whole")
     assert tokens.shape == (len(shares), len(net.backbone.blocks), net.backbone.embed_dim) and len(shares) >= 40
     assert ((shares >= 0) & (shares <= 1)).all() and len(np.unique(shares)) > 2, "mixed"
-    again = altered_tokens(net, chosen, data, recipe, Material(), count=20, seed=3)
-    np.testing.assert_array_equal(again[1], shares[: len(again[1])])
-    np.testing.assert_array_equal(again[0], tokens[: len(again[0])])
-    other, _ = altered_tokens(net, chosen, data, recipe, Material(), count=20, seed=4)
-    assert (other[:16] != tokens[:16]).any()
+    begun = asked(20, 3, "begun")  # as far as a run that is killed then
+    assert 20 <= len(begun[1]) < len(shares)
+    np.testing.assert_array_equal(begun[0], tokens[: len(begun[0])])
+    for count in (40, 20):  # goes on, and knows all of it
+        resumed = asked(count, 3, "begun")
+        whole = len(shares) if count == 40 else len(begun[1])
+        np.testing.assert_array_equal(resumed[0], tokens[:whole])
+        np.testing.assert_array_equal(resumed[1], shares[:whole])
+    assert (asked(20, 4, "other")[0][:16] != tokens[:16]).any()
 
 
 def test_a_probe_is_kept_scored_and_taught(net, faces, data, tmp_path):
