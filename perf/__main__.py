@@ -74,8 +74,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     material.measured.update(load_before=load_before, duration_s=time.monotonic() - begun_s)
     name = "-".join(filter(None, ("perf", arguments.deployment, arguments.profile)))
-    page = report.write(arguments.out, name, document.document(material))
-    print(f"\n{budgets.table(list(material.verdicts))}\n\nreport: {page}")
+    made = document.document(material)
+    page = report.write(arguments.out, name, made)
+    print("\n\n".join(filter(None, ["", budgets.table(list(material.verdicts)), made["taken"], f"report: {page}"])))
     return budgets.exit_code(list(material.verdicts))
 
 

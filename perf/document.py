@@ -15,6 +15,7 @@ from .load import Load, Outcome
 from .measure import Result, best
 from .overload import Overload, timeline
 from .profiles import Profile
+from .resources import cores
 from .wire import Moved
 
 QUANTILES = np.linspace(0, 100, 101)
@@ -41,6 +42,7 @@ def document(material: Material) -> dict[str, Any]:
     made = {
         "measured": m.measured,
         "profiles": [{"name": p.name, "about": p.about, "warm_up_s": p.warm_up_s} for p in m.profiles],
+        "taken": taken(m.results),
         "verdicts": [_verdict(verdict) for verdict in m.verdicts],
         "phases": [_phase(result) for result in m.results],
         "limits": _limits(m),
@@ -50,6 +52,22 @@ def document(material: Material) -> dict[str, Any]:
         "figures": {name: figure.value for name, figure in sorted(m.figures.items())},
     }
     return plain(made)
+
+
+def taken(results: Sequence[Result]) -> str:
+    """What others took of the machine meanwhile, a sentence; empty where the server ran out of sight."""
+    seen = [(result, result.use) for result in results if result.use]
+    if not seen:
+        return ""
+    seconds = sum(use.seconds for _, use in seen)
+    others, stolen = (
+        sum(getattr(use, name) * use.seconds for _, use in seen) / seconds for name in ("others_cores", "stolen_cores")
+    )
+    worst, most = max(seen, key=lambda pair: pair[1].others_cores + pair[1].stolen_cores)
+    return (
+        f"In the mean other processes used {others:.2f} of {cores()} cores and the hypervisor took {stolen:.2f}; "
+        f"most in {worst.profile}: {worst.phase.name}, {most.others_cores + most.stolen_cores:.2f}."
+    )
 
 
 def plain(value: Any) -> Any:

@@ -120,12 +120,12 @@ def overload(document: Document) -> str:
 
 @plt.rc_context(STYLE)
 def cpu(document: Document) -> str:
-    """Cores used in each phase: by the server, by the generator, by anybody else."""
+    """Cores used in each phase: by the server, by the generator, by anybody else; and what the hypervisor took."""
     phases = [phase for phase in document["phases"] if phase["server_cores"] is not None]
     figure, axes = panels(height=0.9 + 0.25 * len(phases), width=9.6)
     axis, places = axes[0, 0], range(len(phases), 0, -1)
     left = np.zeros(len(phases))
-    for name, colour in (("server", BLUE), ("generator", PINK), ("others", FAINT)):
+    for name, colour in (("server", BLUE), ("generator", PINK), ("others", FAINT), ("stolen", OTHER)):
         values = np.array([phase[f"{name}_cores"] for phase in phases])
         axis.barh(places, values, left=left, color=colour, height=0.7, label=name)
         left += values
@@ -133,7 +133,7 @@ def cpu(document: Document) -> str:
     axis.set_yticks(places, [f"{phase['profile']}: {phase['name']}" for phase in phases])
     axis.set(xlabel="cores; dotted: what there is")
     axis.grid(axis="y", visible=False)
-    figure.legend(loc="outside upper right", ncols=3)
+    figure.legend(loc="outside upper right", ncols=4)
     return svg(figure)
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from perf import named, overload, report
 from perf.budgets import Budget, judge
-from perf.document import Material, document
+from perf.document import Material, document, taken
 from perf.figures import summary
 from perf.limits import Limits
 from perf.load import Measured
 from perf.measure import Result
 from perf.profiles import Phase, Profile
-from perf.resources import ITSELF, Sample, Use
+from perf.resources import ITSELF, Sample, Use, cores
 from perf.steps import Counts, path
 from perf.wire import Moved
 
@@ -113,6 +114,16 @@ def test_figures_have_the_names_that_budgets_use(material):
     assert figures["memory.host_mb"] == 1200.0
     assert figures["memory.gpu_gb"] is None
     assert figures["errors.ratio"] == 0.0
+
+
+def test_what_others_took_of_the_machine_is_told(results):
+    assert taken([replace(result, use=None) for result in results]) == ""
+    disturbed = replace(results[0], use=replace(results[0].use, others_cores=0.2, stolen_cores=0.75))
+    calm = replace(results[1], use=replace(results[1].use, seconds=3 * disturbed.use.seconds, others_cores=0.0))
+    assert taken([disturbed, calm]) == (
+        f"In the mean other processes used 0.05 of {cores()} cores and the hypervisor took 0.19; "
+        f"most in steady: {disturbed.phase.name}, 0.95."
+    )
 
 
 def test_the_rest_of_the_way_is_what_no_step_explains(way):
