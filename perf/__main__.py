@@ -76,7 +76,8 @@ def main(argv: list[str] | None = None) -> int:
     name = "-".join(filter(None, ("perf", arguments.deployment, arguments.profile)))
     made = document.document(material)
     page = report.write(arguments.out, name, made)
-    print("\n\n".join(filter(None, ["", budgets.table(list(material.verdicts)), made["taken"], f"report: {page}"])))
+    told = [budgets.table(list(material.verdicts)), made["taken"], f"report: {page}"]
+    print("\n" + "\n\n".join(filter(None, told)))
     return budgets.exit_code(list(material.verdicts))
 
 

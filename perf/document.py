@@ -66,7 +66,7 @@ def taken(results: Sequence[Result]) -> str:
     worst, most = max(seen, key=lambda pair: pair[1].others_cores + pair[1].stolen_cores)
     return (
         f"In the mean other processes used {others:.2f} of {cores()} cores and the hypervisor took {stolen:.2f}; "
-        f"most in {worst.profile}: {worst.phase.name}, {most.others_cores + most.stolen_cores:.2f}."
+        f"most during {worst.profile}, {worst.phase.name}: {most.others_cores + most.stolen_cores:.2f} cores together."
     )
 
 

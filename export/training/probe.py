@@ -123,15 +123,16 @@ def altered_tokens(
     plan = list(itertools.islice(itertools.chain.from_iterable(epochs), math.ceil(count / loader.batch_size)))
     features, labels, sizes = _stored(cache)
     done = len(sizes)
-    left = tqdm(loader.load(plan[done:], recipe), "altered faces", len(plan), unit="batch", initial=done)
-    find = _finder(net) if done < len(plan) else None
-    for at, batch in enumerate(left, done + 1):
-        pixels, truth = mixed(to_pixels(batch), torch.from_numpy(batch.labels), [seed, at - 1], often=1.0)
-        features.append(find(pixels))
-        labels.append(truth.numpy())
-        sizes.append(len(truth))
-        if at % SAVE_EVERY == 0 or at == len(plan):
-            _save(cache, features=np.concatenate(features), labels=np.concatenate(labels), sizes=np.array(sizes))
+    if done < len(plan):
+        find = _finder(net)
+        left = tqdm(loader.load(plan[done:], recipe), "altered faces", len(plan), unit="batch", initial=done)
+        for at, batch in enumerate(left, done):
+            pixels, truth = mixed(to_pixels(batch), torch.from_numpy(batch.labels), [seed, at], often=1.0)
+            features.append(find(pixels))
+            labels.append(truth.numpy())
+            sizes.append(len(truth))
+            if len(sizes) % SAVE_EVERY == 0 or len(sizes) == len(plan):
+                _save(cache, features=np.concatenate(features), labels=np.concatenate(labels), sizes=np.array(sizes))
     kept = sum(sizes[: len(plan)])  # an earlier run may have been asked for more
     return np.concatenate(features)[:kept], np.concatenate(labels)[:kept]
 
@@ -194,7 +195,7 @@ def main() -> int:
     labels = np.array([face.label for face in chosen], np.float32)
     if a.altered:
         material = gather([recipe], None, faces, folder, a.out)
-        asked = sha256(repr((recipe, a.seed, [face.path for face in chosen])).encode()).hexdigest()[:12]
+        asked = sha256(repr((recipe, a.seed, folder.resolve(), chosen)).encode()).hexdigest()[:12]
         cache = a.out / f"altered_tokens.{of}.{asked}.npz"
         more, shares = altered_tokens(net, chosen, folder, recipe, material, a.altered, a.seed, cache)
         features, labels = np.concatenate([features, more]), np.concatenate([labels, shares])

@@ -122,7 +122,7 @@ def test_what_others_took_of_the_machine_is_told(results):
     calm = replace(results[1], use=replace(results[1].use, seconds=3 * disturbed.use.seconds, others_cores=0.0))
     assert taken([disturbed, calm]) == (
         f"In the mean other processes used 0.05 of {cores()} cores and the hypervisor took 0.19; "
-        f"most in steady: {disturbed.phase.name}, 0.95."
+        f"most during steady, {disturbed.phase.name}: 0.95 cores together."
     )
 
 

@@ -22,9 +22,10 @@ INSTALL = "install it with: .venv/bin/pip install -r requirements/gpu.txt"
 def openvino(onnx: Path, threads: int, max_batch_size: int, precision: str = "f32") -> Graph:
     """OpenVINO on `threads` cores.
 
-    One thread takes as long for a face in a batch as for one alone (docs/perf.md), so it has one graph, for one face,
-    and takes a batch face by face. Several threads share out a batch better than a face: one graph for each size, which
-    share their weights. With a fixed shape an image takes 10 to 14 % less time than with a dynamic batch.
+    One thread takes about as long for a face in a batch as for one alone (docs/perf-tuning.md), so it has one graph,
+    for one face, and takes a batch face by face. Several threads share out a batch better than a face: one graph for
+    each size, which share their weights. With a fixed shape an image takes 10 to 14 % less time than with a dynamic
+    batch.
 
     Args:
         precision: f32, or bf16 where the CPU has it, else ValueError. Not chosen by itself, as OpenVINO would: answers

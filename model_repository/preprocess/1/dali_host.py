@@ -73,8 +73,8 @@ class DaliHost:
             num_threads=self.threads,
             device_id=self.device_id,
             decoder="cpu" if on_cpu else "mixed",
-            exec_async=not on_cpu,  # a run is waited for, and nothing on a GPU goes on meanwhile: threads that hand it
-            exec_pipelined=not on_cpu,  # on to each other cost 0.2 to 0.3 ms a run
+            exec_async=not on_cpu,  # a run is waited for, and no GPU works meanwhile: threads of the executor's own
+            exec_pipelined=not on_cpu,  # would only hand it on to each other
         )
         pipeline.build()
         return pipeline
