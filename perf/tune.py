@@ -30,7 +30,6 @@ from .tune_page import differs, page
 
 ASKS = ("face", "image")
 ENSEMBLE = "deepfake_face"
-SERVING_OPTIONS = ("turns",)  # of `serving.options.Options`; other settings of the server are tritonserver's arguments
 
 
 @dataclass
@@ -49,7 +48,7 @@ class Bench:
 
     def server(self, candidate: Candidate) -> Server:
         """A server with these settings, not started; they are read when it starts."""
-        arguments, own, profile = [], {}, self.space.profile
+        arguments, profile = [], self.space.profile
         ensemble = read_config(REPOSITORY, ENSEMBLE, profile)
         for model in {s.model for s in self.space.settings if s.model != SERVER}:
             config = read_config(REPOSITORY, model, profile)
@@ -60,9 +59,7 @@ class Bench:
                 ensemble.max_batch_size = min(ensemble.max_batch_size, config.max_batch_size)
         write_config(self.copy, ENSEMBLE, profile, ensemble)  # no larger than its models' batches
         for setting in self._of(SERVER):
-            if setting.name in SERVING_OPTIONS:
-                own[setting.name] = candidate[setting.key]
-            elif candidate[setting.key] != setting.present:
+            if candidate[setting.key] != setting.present:
                 arguments.append(f"--{setting.name}={candidate[setting.key]}")
         return Server(
             Options(
@@ -70,7 +67,6 @@ class Bench:
                 model_repository=self.copy,
                 log=CACHE / "logs" / f"tune-{len(self.comparisons)}.log",
                 extra_arguments=tuple(arguments),
-                **own,
                 grpc_port=0,
                 http_port=0,
                 metrics_port=0,

@@ -10,12 +10,12 @@ from facewarden._codec import WHOLE, Asked, Call, face_call, image_call
 
 from . import pictures
 
-FACE_BYTES = 224 * 224 * 3  # uint8 RGB from `preprocess` to `classifier`; a quarter of what FP32 would be
+FACE_BYTES = 224 * 224 * 3  # uint8 RGB, a quarter of what FP32 would be
 
 
 @dataclass(frozen=True)
 class Moved:
-    """Bytes of one request: its input tensors, what goes from `preprocess` to `classifier`, the answer's message."""
+    """Bytes of one request: its input tensors, a face from `preprocess` to `classifier` where they are two, the answer's message."""
 
     request: int
     between_models: int
@@ -34,4 +34,5 @@ def moved(client: InferenceServerClient) -> dict[str, Moved]:
 def _moved(client: InferenceServerClient, call: Call) -> Moved:
     result = client.infer(**call.arguments)
     request = sum(len(tensor._get_content() or b"") for tensor in call.inputs)
-    return Moved(request, FACE_BYTES, result.get_response().ByteSize())
+    between = FACE_BYTES if client.is_model_ready("preprocess") else 0
+    return Moved(request, between, result.get_response().ByteSize())

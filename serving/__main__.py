@@ -48,9 +48,6 @@ def parse(argv: list[str] | None = None) -> Options:
     parser.add_argument("--ready-timeout-s", type=float, default=default.ready_timeout_s, help="default %(default)s")
     parser.add_argument("--stop-timeout-s", type=int, default=default.stop_timeout_s, help="default %(default)s")
     parser.add_argument(
-        "--turns", type=int, default=default.turns, help="executions at once on a CPU (default: its cores and one more)"
-    )
-    parser.add_argument(
         "--canary-interval-s", type=float, default=default.canary_interval_s, help="default %(default)s"
     )
     parser.add_argument("--canary-timeout-s", type=float, default=default.canary_timeout_s, help="default %(default)s")

@@ -1,6 +1,7 @@
 """Real inferences that prove a server healthy: its own readiness stays true when a Python stub is dead.
 
-`python -m serving.canary --url localhost:8000` exits 0 when every model answers, else 1 with the reason.
+`python -m serving.canary --url localhost:8000` exits 0 when every model that clients ask answers, else 1 with
+the reason.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 import argparse
 import secrets
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
 from .api import Api, ApiError, NoAnswerError
-from .options import MODELS, ROOT
+from .options import CALLED, ROOT
 
 FACE_JPEG = ROOT / "model_repository" / "preprocess" / "warmup" / "face.jpg"
 OVERLOADED = "Exceeds maximum queue size"  # busy is not broken
@@ -32,20 +33,27 @@ def _image() -> np.ndarray:
     return np.fromfile(FACE_JPEG, np.uint8)  # (L,)
 
 
+def _decoded() -> dict[str, np.ndarray]:
+    return {"FACE": np.full((1, 224, 224, 3), 127, np.uint8)}
+
+
 def _face() -> dict[str, np.ndarray]:
     return {"IMAGE": _image()[None], "ROI": np.array([[0, 0, 1, 1]], np.float32)}
 
 
 INPUTS: dict[str, Callable[[], dict[str, np.ndarray]]] = {
     "face_detector": lambda: {"IMAGE": _image()},
+    "image_check": _face,
     "preprocess": _face,
-    "classifier": lambda: {"FACE": np.full((1, 224, 224, 3), 127, np.uint8)},
+    "classifier": _face,
     "deepfake_face": _face,
     "deepfake_image": lambda: {"IMAGE": _image()},
     "deepfake_video": lambda: {"IMAGE": _image()[None], "TIME": np.zeros((1, 1)), "FRAME": np.zeros((1, 1), np.int64)},
 }
 PARAMETERS: dict[str, Callable[[], dict[str, int | bool]]] = {
+    "image_check": INTERACTIVE.copy,
     "preprocess": INTERACTIVE.copy,
+    "classifier": INTERACTIVE.copy,
     "deepfake_face": INTERACTIVE.copy,
     "deepfake_image": INTERACTIVE.copy,
     "deepfake_video": lambda: {  # a stream of one frame
@@ -56,11 +64,12 @@ PARAMETERS: dict[str, Callable[[], dict[str, int | bool]]] = {
 }
 
 
-def probe(api: Api, timeout_s: float, models: Iterable[str] = MODELS) -> None:
-    """One inference a model, those that others are made of first; CanaryError for the first without an answer."""
+def probe(api: Api, models: Collection[str], timeout_s: float) -> None:
+    """One inference a model, in this order; CanaryError for the first without an answer."""
     for model in models:
+        inputs = _decoded if model == "classifier" and "preprocess" in models else INPUTS[model]
         try:
-            api.infer(model, INPUTS[model](), timeout_s, **PARAMETERS.get(model, dict)())
+            api.infer(model, inputs(), timeout_s, **PARAMETERS.get(model, dict)())
         except ApiError as exc:
             if OVERLOADED not in str(exc):
                 raise CanaryError(model, exc) from exc
@@ -73,7 +82,7 @@ def main() -> int:
     parser.add_argument("--timeout-s", type=float, default=5.0, help="seconds for each model (default %(default)s)")
     arguments = parser.parse_args()
     try:
-        probe(Api(arguments.url), arguments.timeout_s)
+        probe(Api(arguments.url), CALLED, arguments.timeout_s)
     except CanaryError as exc:
         print(f"unhealthy: {exc}", file=sys.stderr)
         return 1

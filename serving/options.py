@@ -9,8 +9,13 @@ from pathlib import Path
 from .errors import SetupError
 from .installation import ROOT
 
-PROFILES = ("embedded-cpu", "embedded-gpu", "container")
-MODELS = ("face_detector", "preprocess", "classifier", "deepfake_face", "deepfake_image", "deepfake_video")
+CALLED = ("face_detector", "deepfake_face", "deepfake_image", "deepfake_video")  # the same in every profile
+BEHIND = {  # profile: what `deepfake_face` is made of
+    "embedded-cpu": ("classifier",),
+    "embedded-gpu": ("preprocess", "classifier"),
+    "container": ("image_check", "preprocess", "classifier"),
+}
+PROFILES = tuple(BEHIND)
 
 
 def free_port() -> int:
@@ -33,8 +38,6 @@ class Options:
         log: file for the server's own log; None leaves it on stderr.
         ready_timeout_s: from the start until the first answered canary.
         stop_timeout_s: what requests in flight get on a stop before the process group is killed.
-        turns: executions of `preprocess` and `classifier` at a time in the profile `embedded-cpu`; 0 for
-            one more than the cores, so that none is idle while a result is handed on.
         canary_interval_s, canary_timeout_s: the watchdog's rhythm, and how long one canary may take.
         extra_arguments: passed on to `tritonserver`, for example TLS files.
     """
@@ -52,7 +55,6 @@ class Options:
     log: Path | None = None
     ready_timeout_s: float = 300.0
     stop_timeout_s: int = 10
-    turns: int = 0
     canary_interval_s: float = 5.0
     canary_timeout_s: float = 5.0
     extra_arguments: tuple[str, ...] = field(default=())
@@ -60,8 +62,6 @@ class Options:
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
             raise SetupError(f"no profile {self.profile!r}; choose one of {', '.join(PROFILES)}")
-        if self.turns < 0:
-            raise SetupError(f"--turns is 0 or more, got {self.turns}")
         if (self.tls_cert is None) != (self.tls_key is None) or (self.tls_client_ca and not self.tls_cert):
             raise SetupError("--tls-cert and --tls-key belong together, --tls-client-ca needs both")
         for file in filter(None, (self.tls_cert, self.tls_key, self.tls_client_ca)):
@@ -73,8 +73,8 @@ class Options:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models to load; a DALI backend needs its check as a model of its own."""
-        return ("image_check", *MODELS) if self.profile == "container" else MODELS
+        """The models to load, those that others are made of first."""
+        return (*BEHIND[self.profile], *CALLED)
 
     @property
     def url(self) -> str:

@@ -100,7 +100,7 @@ class Server:
         while time.monotonic() < deadline:
             self.check_alive()
             try:
-                probe(self.api, self.options.canary_timeout_s)
+                probe(self.api, self.options.models, self.options.canary_timeout_s)
                 return
             except CanaryError as exc:
                 reason = str(exc)
@@ -175,9 +175,6 @@ class Server:
         loads = [f"--load-model={model}" for model in o.models]
         given = [f"--{name}={value}" for name, value in (arguments | _tls(o)).items()]
         given += [f"--backend-config=python,{name}={value}" for name, value in python.items()]
-        if o.profile == "embedded-cpu":  # decoding and judging share the cores; the configurations say why
-            turns = o.turns or len(os.sched_getaffinity(0)) + 1
-            given += ["--rate-limit=execution_count", f"--rate-limit-resource=turn:{turns}"]
         if o.profile.startswith("embedded"):  # the files say all, and asking costs each Python model one more process
             given.append("--disable-auto-complete-config")
         return [str(installation.binary), *given, *loads, *o.extra_arguments]

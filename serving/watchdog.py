@@ -52,7 +52,7 @@ class Watchdog:
     def _failed_canary(self) -> tuple[str, str] | None:
         before = self._answered()
         try:
-            probe(self.server.api, self.server.options.canary_timeout_s)
+            probe(self.server.api, self.server.options.models, self.server.options.canary_timeout_s)
         except CanaryError as exc:
             return self._judge(exc, before)
         return None

@@ -56,7 +56,7 @@ def test_a_restart_loses_nothing(own_server: Any) -> None:
 
 def test_a_dead_model_is_told_as_such_and_not_as_a_bad_image(own_server: Any) -> None:
     for stub in own_server.stubs():
-        if stub.model == "preprocess":
+        if stub.model == "classifier":
             os.kill(stub.pid, signal.SIGKILL)
     with Client(own_server.url, retries=1, timeout_s=5) as client:
         with pytest.raises(FacewardenError) as caught:
@@ -64,7 +64,7 @@ def test_a_dead_model_is_told_as_such_and_not_as_a_bad_image(own_server: Any) ->
         assert not isinstance(caught.value, ValueError)
         status = client.status()
         assert status.live and not status.healthy
-        own_server.heal("preprocess")
+        own_server.heal("classifier")
         assert client.status().healthy
 
 

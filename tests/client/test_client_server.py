@@ -254,4 +254,4 @@ def test_ping_and_status(client: Any, server: Any) -> None:
     assert status.version[0].isdigit() and status.model_version
     answering = {model.name for model in status.models if model.canary and model.canary.latency_ms}
     assert answering == {"deepfake_face", "deepfake_image", "deepfake_video"}
-    assert {"classifier", "preprocess", "face_detector"} <= {model.name for model in status.models}
+    assert {"classifier", "face_detector"} <= {model.name for model in status.models}

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
-CACHE = REPOSITORY.parent / ".cache"
-PROFILES = ("container", "embedded-cpu", "embedded-gpu")
+from serving.canary import INPUTS
+from serving.installation import CACHE
+from serving.options import CALLED, PROFILES, Options
+from serving.versions import REPOSITORY
+
 READERS = {
     "container": "2.63.0",
     "embedded-cpu": "2.51.0",
@@ -33,11 +35,6 @@ def config_path(model: str, profile: str) -> Path:
     return special if special.exists() else REPOSITORY / model / "config.pbtxt"
 
 
-def models(profile: str) -> list[str]:
-    names = sorted(path.name for path in REPOSITORY.iterdir() if (path / "config.pbtxt").exists())
-    return [name for name in names if profile == "container" or (REPOSITORY / name / "configs").is_dir()]
-
-
 def protobuf_of(release: str) -> Path:
     """The client of one Triton release, whose protobuf is the server's, unpacked beside the server."""
     folder = CACHE / f"tritonclient-{release}"
@@ -50,7 +47,7 @@ def protobuf_of(release: str) -> Path:
 @pytest.fixture(scope="session", params=PROFILES)
 def configs(request) -> dict[str, dict]:
     """All configurations of a profile as their own server's protobuf understands them."""
-    names = models(request.param)
+    names = Options(profile=request.param).models
     paths = [str(config_path(name, request.param)) for name in names]
     environment = {"PYTHONPATH": str(protobuf_of(READERS[request.param])), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(
@@ -64,9 +61,15 @@ def tensors(config: dict, side: str) -> dict[str, tuple[str, tuple[str, ...]]]:
     return {t["name"]: (t["data_type"], tuple(t["dims"])) for t in config[side]}
 
 
-def test_every_model_is_there(configs):
-    wanted = {"classifier", "deepfake_face", "deepfake_image", "deepfake_video", "face_detector", "preprocess"}
-    assert wanted <= set(configs) <= wanted | {"image_check"}
+def test_the_profiles_load_every_model_of_the_repository_and_the_canary_can_ask_it():
+    loaded = {model for profile in PROFILES for model in Options(profile=profile).models}
+    assert loaded == {path.parent.name for path in REPOSITORY.glob("*/config.pbtxt")} == set(INPUTS)
+
+
+def test_an_ensemble_is_made_of_models_that_are_loaded_before_it(configs):
+    names = list(configs)
+    steps = [step["model_name"] for step in configs["deepfake_face"]["ensemble_scheduling"]["step"]]
+    assert steps == names[: len(steps)]
 
 
 def test_edges_of_the_ensemble_agree_with_their_models(configs):
@@ -90,10 +93,9 @@ def test_batches_fit_through_the_ensemble(configs):
     assert configs["deepfake_face"]["max_batch_size"] <= min(sizes)
 
 
-def test_queues_are_bounded_at_the_entry_models_and_where_faces_wait_on_a_cpu(configs):
-    entries = {"deepfake_image", "image_check" if "image_check" in configs else "preprocess"}
-    if configs["classifier"]["instance_group"][0]["kind"] == "KIND_CPU":
-        entries.add("classifier")  # on a GPU it has one instance, which would stall, and is not what waits
+def test_queues_are_bounded_at_the_entry_models(configs):
+    first = configs["deepfake_face"]["ensemble_scheduling"]["step"][0]
+    entries = {"deepfake_image", first["model_name"]}
     for name, config in configs.items():
         batching = config.get("dynamic_batching", {})
         bounded = int(batching.get("default_queue_policy", {}).get("max_queue_size", 0)) > 0
@@ -101,17 +103,6 @@ def test_queues_are_bounded_at_the_entry_models_and_where_faces_wait_on_a_cpu(co
         assert (int(batching.get("priority_levels", 0)) == 2) == (name in entries), name
         if bounded:
             assert config["instance_group"][0]["count"] >= 2, f"{name}: one instance stalls behind a queue policy"
-
-
-def test_decoding_and_judging_take_turns_on_the_cores_where_they_share_them(configs):
-    """Without turns preprocess decodes under overload what the classifier then refuses."""
-    on_cores = configs["classifier"]["instance_group"][0]["kind"] == "KIND_CPU"
-    for name, config in configs.items():
-        resources = [
-            r for g in config.get("instance_group", []) for r in g.get("rate_limiter", {}).get("resources", [])
-        ]
-        wanted = [{"name": "turn", "count": 1}] if on_cores and name in ("preprocess", "classifier") else []
-        assert resources == wanted, name
 
 
 def test_warm_up_data_has_the_stated_size(configs):
@@ -137,13 +128,17 @@ def test_limits_are_the_same_wherever_bytes_are_checked(configs):
     assert all(limits == values[0] for limits in values), stated
 
 
-@pytest.mark.parametrize(
-    "model", ["deepfake_face", "deepfake_image", "deepfake_video", "preprocess", "classifier", "face_detector"]
-)
+@pytest.mark.parametrize("model", CALLED)
 def test_profiles_differ_in_hosting_only(model):
     """What a caller sees is the same in every profile: the blocks of inputs and outputs are equal to the letter."""
     blocks = {profile: contract(config_path(model, profile).read_text()) for profile in PROFILES}
     assert blocks["container"] == blocks["embedded-cpu"] == blocks["embedded-gpu"]
+
+
+@pytest.mark.parametrize("model", ["preprocess", "classifier"])
+def test_both_gpu_profiles_decode_and_judge_alike(model):
+    container, embedded = (config_path(model, profile).read_text() for profile in ("container", "embedded-gpu"))
+    assert contract(container) == contract(embedded)
 
 
 def contract(text: str) -> str:

@@ -38,13 +38,6 @@ def images(portrait, encode, as_array) -> list[np.ndarray]:
     return [as_array(encode(portrait.resize((side, side)), kind)) for side, kind in sizes]
 
 
-@pytest.mark.parametrize("roi", ROIS, ids=["whole", "face", "not-square"])
-def test_served_preprocess_equals_the_pipeline_alone(ask, pipeline, images, roi):
-    for image in images:
-        (expected,) = pipeline.run(IMAGE=[image], ROI=[roi])
-        np.testing.assert_array_equal(ask("preprocess", image, roi).as_numpy("FACE")[0], expected)
-
-
 def test_pipeline_is_the_same_in_any_batch(pipeline, images):
     alone = [pipeline.run(IMAGE=[image], ROI=[ROIS[1]])[0] for image in images]
     np.testing.assert_array_equal(np.stack(pipeline.run(IMAGE=images, ROI=[ROIS[1]] * len(images))), np.stack(alone))
@@ -69,7 +62,8 @@ def test_a_broken_image_fails_alone_and_the_pipeline_lives_on(pipeline, images, 
     np.testing.assert_array_equal(results[2], pipeline.run(IMAGE=[images[2]], ROI=[WHOLE])[0])
 
 
-def test_served_verdict_equals_the_graph_run_directly(server, ask, pipeline, images):
+@pytest.mark.parametrize("roi", ROIS, ids=["whole", "face", "not-square"])
+def test_served_verdict_equals_the_pipeline_and_the_graph_run_directly(server, ask, pipeline, images, roi):
     """FP32, the same crop: no difference beyond 1e-4."""
     graph = Core().compile_model(
         str(newest(server.options.model_repository / "classifier") / "model.onnx"),
@@ -77,8 +71,8 @@ def test_served_verdict_equals_the_graph_run_directly(server, ask, pipeline, ima
         {"INFERENCE_PRECISION_HINT": "f32"},
     )
     for image in images:
-        expected = graph(np.stack(pipeline.run(IMAGE=[image], ROI=[ROIS[1]])))
-        answer = ask("deepfake_face", image, ROIS[1])
+        expected = graph(np.stack(pipeline.run(IMAGE=[image], ROI=[roi])))
+        answer = ask("deepfake_face", image, roi)
         for name in OUTPUTS:
             np.testing.assert_allclose(answer.as_numpy(name), expected[name], atol=1e-4, rtol=1e-5, err_msg=name)
 

@@ -44,9 +44,9 @@ def test_a_phase_comes_with_what_the_server_used_and_becomes_a_report(server, tm
         run_profile(running, PROFILE, lambda result: None)
         bytes_moved = moved(running.client)
     (result,) = running.results
-    assert {ITSELF, "preprocess", "classifier"} <= set(result.use.parts)
+    assert {ITSELF, "classifier"} <= set(result.use.parts)
     assert 0 < result.use.parts["classifier"] <= result.use.server_cores
-    assert [step.model for step in result.paths["face"].steps] == ["deepfake_face", "preprocess", "classifier"]
+    assert [step.model for step in result.paths["face"].steps] == ["deepfake_face", "classifier"]
     figures = named.figures(running.results, None, None, running.nvml.available)
     assert figures["memory.host_mb"].value > 100
     assert bytes_moved["deepfake_face"].request > 12_000

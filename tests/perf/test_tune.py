@@ -58,11 +58,11 @@ def test_a_table_that_cannot_be_is_refused(change):
 
 
 def test_some_settings_alone(table):
-    some = table.only(["server.turns", "classifier.threads"])
-    assert {setting.key for setting in some.settings} == {"server.turns", "classifier.threads"}
+    some = table.only(["classifier.instances", "classifier.threads"])
+    assert {setting.key for setting in some.settings} == {"classifier.instances", "classifier.threads"}
     assert some.trials == table.trials
     with pytest.raises(SpaceError, match=r"no setting classifier\.thread .*holds .*classifier\.threads"):
-        table.only(["server.turns", "classifier.thread"])
+        table.only(["classifier.instances", "classifier.thread"])
 
 
 def compared(pairs, candidate=None, failed=""):

@@ -11,11 +11,6 @@ def test_unknown_profile_is_named_with_the_known_ones():
         Options(profile="fast")
 
 
-def test_fewer_turns_than_none_are_refused():
-    with pytest.raises(SetupError, match=r"--turns.*-1"):
-        Options(turns=-1)
-
-
 def test_port_zero_becomes_a_free_port():
     options = Options(grpc_port=0, http_port=0, metrics_port=0)
     assert all(port > 1023 for port in options.ports().values())

@@ -17,7 +17,7 @@ from serving.installation import ROOT
 from serving.server import Server
 from serving.watchdog import STOPPED, Watchdog
 
-PYTHON_MODELS = ["classifier", "preprocess", "face_detector", "deepfake_image", "deepfake_video"]
+PYTHON_MODELS = ["classifier", "face_detector", "deepfake_image", "deepfake_video"]
 
 
 @pytest.fixture(scope="module")
