@@ -15,7 +15,7 @@ FACE_BYTES = 224 * 224 * 3  # uint8 RGB, a quarter of what FP32 would be
 
 @dataclass(frozen=True)
 class Moved:
-    """Bytes of one request: its input tensors, a face from `preprocess` to `classifier` where they are two, the answer's message."""
+    """Bytes of one request: its input tensors, what goes from `preprocess` to `classifier`, the answer."""
 
     request: int
     between_models: int

@@ -16,6 +16,7 @@ import onnx
 import pytest
 
 from facewarden import Client
+from serving.canary import probe
 from serving.errors import VersionError
 from serving.installation import ROOT, Installation
 from serving.server import Server
@@ -171,6 +172,7 @@ def test_a_polling_server_goes_over_by_itself(repository, new_options, face_jpeg
             rollback(1, repository)
             asking.until(1)
         assert not asking.failures
+        probe(server.api, ["preprocess"], timeout_s=600)  # it loads what `python -m serving` leaves out, too
 
 
 def test_rollback_goes_one_back_and_any_kept_version_can_be_served(three):

@@ -1,18 +1,20 @@
-"""Hosts the DALI pipeline `preprocess` in Triton's Python backend on a GPU: check, batch, decode, answer one by one."""
+"""Hosts the DALI pipeline `preprocess` in Triton's Python backend: check, batch, decode, answer one by one."""
 
 from __future__ import annotations
 
+import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from decoder import Decoder
-from python_host import Config, failed
+from python_host import Config, failed, output
 
 
 class TritonPythonModel:
-    """IMAGE (B, L) uint8 encoded and ROI (B, 4) -> FACE (B, 224, 224, 3) uint8 RGB, in the GPU's memory."""
+    """IMAGE (B, L) uint8 encoded and ROI (B, 4) -> FACE (B, 224, 224, 3) uint8 RGB, on a GPU in its memory."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        self.decoder = Decoder(Config(args), int(args["model_instance_device_id"]))
+        on_gpu = args["model_instance_kind"] == "GPU"
+        self.decoder = Decoder(Config(args), int(args["model_instance_device_id"]) if on_gpu else None)
 
     def execute(self, requests: list) -> list:
         try:
@@ -23,5 +25,6 @@ class TritonPythonModel:
 
 
 def answer(faces) -> pb_utils.InferenceResponse:
-    """CuPy arrays as a tensor that the next model finds on the GPU."""
-    return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("FACE", faces)])
+    """The faces as a tensor; those of CuPy stay on the GPU, where the next model finds them."""
+    tensor = output if isinstance(faces, np.ndarray) else pb_utils.Tensor.from_dlpack
+    return pb_utils.InferenceResponse([tensor("FACE", faces)])
