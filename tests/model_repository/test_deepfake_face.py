@@ -121,6 +121,32 @@ def test_requests_of_mixed_lengths_are_really_batched(server, ask, images):
     assert inferences / executions > 1
 
 
+def test_bad_images_between_good_ones_fail_alone(server, ask, images, face_jpeg, portrait, encode, as_array):
+    """One is refused by its bytes, one breaks the decoder: neither takes an answer from the others, or another's."""
+    png = bytearray(encode(portrait, "PNG"))
+    png[len(png) // 2 : len(png) // 2 + 64] = bytes(64)
+    bad = [as_array(face_jpeg[:-200]), as_array(bytes(png))]
+    expected = [ask("deepfake_face", image, WHOLE).as_numpy("LOGIT") for image in images]
+    before = counts(server, "classifier")
+
+    def logit(image: np.ndarray) -> np.ndarray | str:
+        try:
+            return ask("deepfake_face", image, WHOLE).as_numpy("LOGIT")
+        except InferenceServerException as exc:
+            return str(exc)
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(logit, [*images[:3], bad[0], *images[3:], bad[1]] * 20))
+    inferences, executions = gained(server, "classifier", before, len(images) * 20)
+    assert inferences / executions > 1
+    for i in range(0, len(answers), len(images) + 2):
+        one, two = answers[i + 3], answers[i + len(images) + 1]
+        assert "invalid input" in one and "truncated" in one
+        assert "invalid input" in two and "decoded" in two
+        good = [*answers[i : i + 3], *answers[i + 4 : i + len(images) + 1]]
+        np.testing.assert_allclose(good, expected, atol=1e-3)
+
+
 def counts(server, model: str) -> tuple[int, int]:
     (statistics,) = (m for m in server.api.statistics() if m["name"] == model)
     return statistics["inference_count"], statistics["execution_count"]

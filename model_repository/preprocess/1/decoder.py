@@ -67,5 +67,5 @@ def together(faces: list[np.ndarray | ImageError]) -> Any:
     import cupy
 
     stacked = cupy.stack(faces)
-    cupy.cuda.get_current_stream().synchronize()  # the process that takes them over knows nothing of it
+    cupy.cuda.get_current_stream().synchronize()  # who takes them over is another process: it does not know this stream
     return stacked
