@@ -15,7 +15,7 @@ FACE_BYTES = 224 * 224 * 3  # uint8 RGB, a quarter of what FP32 would be
 
 @dataclass(frozen=True)
 class Moved:
-    """Bytes of one request: its input tensors, what goes from `preprocess` to `classifier`, the answer."""
+    """Bytes of one request: its input tensors, what models hand on to others for it, the answer."""
 
     request: int
     between_models: int
@@ -28,11 +28,16 @@ def moved(client: InferenceServerClient) -> dict[str, Moved]:
         "deepfake_face": face_call(pictures.face(), WHOLE, Asked()),
         "deepfake_image": image_call(pictures.photo(), Asked()),
     }
-    return {name: _moved(client, call) for name, call in calls.items()}
+    steps = client.get_model_config("deepfake_face").config.ensemble_scheduling.step
+    decoded = FACE_BYTES if any(step.model_name == "preprocess" for step in steps) else 0
+    photo = 2 * len(pictures.photo())  # to the detector, and for its face to `deepfake_face`
+    return {
+        "deepfake_face": _moved(client, calls["deepfake_face"], decoded),
+        "deepfake_image": _moved(client, calls["deepfake_image"], photo + decoded),
+    }
 
 
-def _moved(client: InferenceServerClient, call: Call) -> Moved:
+def _moved(client: InferenceServerClient, call: Call, between_models: int) -> Moved:
     result = client.infer(**call.arguments)
     request = sum(len(tensor._get_content() or b"") for tensor in call.inputs)
-    between = FACE_BYTES if client.is_model_ready("preprocess") else 0
-    return Moved(request, between, result.get_response().ByteSize())
+    return Moved(request, between_models, result.get_response().ByteSize())

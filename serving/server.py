@@ -27,7 +27,7 @@ ADMIN = "facewarden-admin"  # key of the restricted protocols
 RESTRICTED = "model-repository,shared-memory,trace,logging"  # nobody but the watchdog needs them
 CHECKED_OUT = "it is part of the repository: git checkout model_repository"
 NEEDED_FILES = {  # file: how it comes to be there
-    "preprocess/warmup/face.jpg": CHECKED_OUT,
+    "classifier/warmup/face.jpg": CHECKED_OUT,
     "face_detector/1/centerface.onnx": "fetch it with: python -m serving.weights",
 }
 CLASSIFIER = {  # file in the folder of the served version: how it comes to be there

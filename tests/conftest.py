@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,9 +70,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         running.wait_ready()
 
 
-@pytest.fixture(scope="session")
-def infer(server: Server) -> Iterator[Callable[..., InferResult]]:
-    """Asks the server by Triton's own client, for what ours would refuse or hide: infer(model, {input: array})."""
+@contextmanager
+def _infer(url: str) -> Iterator[Callable[..., InferResult]]:
     import tritonclient.grpc as triton
 
     kinds = {np.dtype(np.uint8): "UINT8", np.dtype(np.float32): "FP32", np.dtype(np.int32): "INT32"}
@@ -83,7 +83,20 @@ def infer(server: Server) -> Iterator[Callable[..., InferResult]]:
         wanted = [triton.InferRequestedOutput(name) for name in outputs] if outputs else None
         return client.infer(model, tensors, outputs=wanted, **options)
 
-    with triton.InferenceServerClient(server.url) as client:
+    with triton.InferenceServerClient(url) as client:
+        yield ask
+
+
+@pytest.fixture(scope="session")
+def infer_at() -> Callable[[str], AbstractContextManager[Callable[..., InferResult]]]:
+    """`with infer_at(url) as infer`: as `infer`, of a server of the test's own."""
+    return _infer
+
+
+@pytest.fixture(scope="session")
+def infer(server: Server) -> Iterator[Callable[..., InferResult]]:
+    """Asks the server by Triton's own client, for what ours would refuse or hide: infer(model, {input: array})."""
+    with _infer(server.url) as ask:
         yield ask
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from serving.canary import INPUTS
+from serving.api import DATATYPES
+from serving.canary import INPUTS, inputs
 from serving.installation import CACHE
 from serving.options import CALLED, PROFILES, Options
 from serving.versions import REPOSITORY
@@ -46,8 +48,12 @@ def protobuf_of(release: str) -> Path:
 
 @pytest.fixture(scope="session", params=PROFILES)
 def configs(request) -> dict[str, dict]:
-    """All configurations of a profile as their own server's protobuf understands them."""
-    names = Options(profile=request.param).models
+    """All configurations of a profile, those that it loads first, as their own server's protobuf understands them."""
+    loaded = Options(profile=request.param).models
+    names = [
+        *loaded,
+        *sorted({path.parent.parent.name for path in REPOSITORY.glob(f"*/configs/{request.param}.pbtxt")} - {*loaded}),
+    ]
     paths = [str(config_path(name, request.param)) for name in names]
     environment = {"PYTHONPATH": str(protobuf_of(READERS[request.param])), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(
@@ -64,6 +70,21 @@ def tensors(config: dict, side: str) -> dict[str, tuple[str, tuple[str, ...]]]:
 def test_the_profiles_load_every_model_of_the_repository_and_the_canary_can_ask_it():
     loaded = {model for profile in PROFILES for model in Options(profile=profile).models}
     assert loaded == {path.parent.name for path in REPOSITORY.glob("*/config.pbtxt")} == set(INPUTS)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_canary_asks_every_model_for_what_it_takes(profile):
+    models = Options(profile=profile).models
+    for model in models:
+        text = contract(config_path(model, profile).read_text()).split("output [")[0]
+        stated = re.findall(r'name: "(\w+)" data_type: TYPE_(\w+) dims: \[ ([-\d, ]+) \]([^}]*)', text)
+        asked = inputs(model, models)
+        assert {name for name, _, _, more in stated if "optional: true" not in more} == set(asked), model
+        for name, kind, dims, _ in stated:
+            if name in asked:
+                own = asked[name].shape[-len(dims.split(",")) :]
+                assert DATATYPES[asked[name].dtype.name] == kind, f"{model}: {name}"
+                assert all(int(d) in (-1, n) for d, n in zip(dims.split(","), own, strict=True)), f"{model}: {name}"
 
 
 def test_an_ensemble_is_made_of_models_that_are_loaded_before_it(configs):

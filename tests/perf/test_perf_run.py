@@ -50,6 +50,8 @@ def test_a_phase_comes_with_what_the_server_used_and_becomes_a_report(server, tm
     figures = named.figures(running.results, None, None, running.nvml.available)
     assert figures["memory.host_mb"].value > 100
     assert bytes_moved["deepfake_face"].request > 12_000
+    assert bytes_moved["deepfake_face"].between_models == 0  # on a CPU the classifier decodes
+    assert bytes_moved["deepfake_image"].between_models > bytes_moved["deepfake_image"].request
     surroundings = command.surroundings(command.parse([]), "2.51") | {"load_before": 0.0, "duration_s": 1.0}
     verdicts = judge(load_budgets("embedded-cpu"), figures)
     made = document.document(

@@ -15,8 +15,9 @@ import numpy as np
 import onnx
 import pytest
 
+import dali
+from dali_host import DaliHost
 from facewarden import Client
-from serving.canary import probe
 from serving.errors import VersionError
 from serving.installation import ROOT, Installation
 from serving.server import Server
@@ -163,7 +164,9 @@ class Polling(Server):
         return [*kept, "--model-control-mode=poll", "--repository-poll-secs=1"]
 
 
-def test_a_polling_server_goes_over_by_itself(repository, new_options, face_jpeg):
+def test_a_polling_server_goes_over_by_itself_and_loads_all_it_finds(
+    repository, new_options, face_jpeg, infer_at, as_array
+):
     with Polling(new_options(model_repository=repository, ready_timeout_s=600)) as server:
         with Asking(server.url, face_jpeg) as asking:
             asking.until(1)
@@ -172,7 +175,11 @@ def test_a_polling_server_goes_over_by_itself(repository, new_options, face_jpeg
             rollback(1, repository)
             asking.until(1)
         assert not asking.failures
-        probe(server.api, ["preprocess"], timeout_s=600)  # it loads what `python -m serving` leaves out, too
+        image, roi = as_array(face_jpeg), np.array([0.25, 0.02, 0.65, 0.42], np.float32)
+        with infer_at(server.url) as infer:  # `python -m serving` does not load this one
+            face = infer("preprocess", {"IMAGE": image[None], "ROI": roi[None]}).as_numpy("FACE")[0]
+        (expected,) = DaliHost(dali.preprocess, max_batch_size=1, threads=1).run(IMAGE=[image], ROI=[roi])
+        np.testing.assert_array_equal(face, expected)
 
 
 def test_rollback_goes_one_back_and_any_kept_version_can_be_served(three):

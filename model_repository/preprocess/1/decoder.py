@@ -26,7 +26,7 @@ class Decoder:
     """Checks and decodes a batch of requests. One object per instance of a model: not thread-safe.
 
     Args:
-        config: of the model; its `threads` are DALI's on a CPU.
+        config: of the model; DALI decodes with its `threads`.
         device_id: GPU that decodes and keeps the faces, or None for the CPU.
     """
 
