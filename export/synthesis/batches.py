@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -79,6 +80,9 @@ class Loader:
         self.folder, self.batch_size, self.seed = folder, batch_size, seed
         self.material = material or Material()
         self.pipeline = DaliHost(dali.preprocess, batch_size + 1, threads=1)
+        self.one_at_a_time = (
+            Lock()
+        )  # two iterators of one loader each have a thread, and the pipeline is not thread-safe
 
     def plan(self, faces: Sequence[Face], epoch: int, recipe: Recipe) -> list[list[Slot]]:
         """The batches of one epoch, shuffled; the last, smaller one is left out.
@@ -148,7 +152,7 @@ class Loader:
         return [items[i : i + self.batch_size] for i in range(0, len(items), self.batch_size)]
 
     def _batches(self, chunks: Sequence[Sequence], examples: Callable[..., list[Example]]) -> Iterator[Batch]:
-        with ThreadPoolExecutor(1) as ahead:  # one thread: the DALI pipeline is not thread-safe
+        with ThreadPoolExecutor(1) as ahead:
             pending = ahead.submit(self._assemble, chunks[0], examples) if chunks else None
             for following in [*chunks[1:], None]:
                 if pending is None:
@@ -159,6 +163,7 @@ class Loader:
 
     def _assemble(self, items: Sequence, examples: Callable[..., list[Example]]) -> Batch:
         made = [example for item in items for example in examples(item)]
-        faces = self.pipeline.run(IMAGE=[e.image for e in made], ROI=[e.roi for e in made])
+        with self.one_at_a_time:
+            faces = self.pipeline.run(IMAGE=[e.image for e in made], ROI=[e.roi for e in made])
         kept = [(face, e.label) for face, e in zip(faces, made, strict=True) if not isinstance(face, Exception)]
         return Batch(np.stack([face for face, _ in kept]), np.array([label for _, label in kept], np.float32))

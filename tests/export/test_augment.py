@@ -121,6 +121,15 @@ def test_a_recipe_sends_its_share_through_video_calls(data, faces, kind):
         assert all((a != b).any() for a, b in zip(still.faces, frame.faces, strict=True))
 
 
+def test_two_iterators_of_one_loader_do_not_meet_in_its_pipeline(data, faces):
+    """DALI's pipeline takes one thread at a time: two make it wait for ever, or mix up their pictures."""
+    loader, real = Loader(data, 2, 0), of_split(faces, "train") * 20
+    expected = [batch.faces for batch in loader.plain(real)]
+    for one, other, alone in zip(loader.plain(real), loader.plain(real), expected, strict=True):
+        np.testing.assert_array_equal(one.faces, alone)
+        np.testing.assert_array_equal(other.faces, alone)
+
+
 def test_shares_beyond_one_are_refused():
     with pytest.raises(ValueError, match="both shares"):
         Recipe(degradation=0.7, video=0.4)
