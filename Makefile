@@ -13,7 +13,7 @@ PIP = -m pip install -q --disable-pip-version-check
 PORTS = --host $(HOST) --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo test test-serving test-export lint perf perf-scaling perf-peers tune export evaluate clean
+.PHONY: help setup serve demo test test-serving test-export lint perf perf-scaling perf-transport perf-peers perf-gpu tune export evaluate clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,11 +43,18 @@ perf: PROFILE = # here a load profile of perf/profiles.toml; what is given on th
 perf: .venv/.perf ## do the budgets hold? report and verdicts in 5 minutes; PROFILE= one load (soak: 16 minutes), DEPLOYMENT=, URL= of a running server
 	.venv/bin/python -m perf --deployment $(DEPLOYMENT) $(if $(PROFILE),--profile $(PROFILE)) $(if $(URL),--url $(URL))
 
-perf-peers: .venv/.perf $(PEERS:%=.venv-peers-%/.peer) ## the same student in FastAPI and LitServe, as ratios to ours (10 minutes); ONNX= a graph, ARGS=
+perf-peers: .venv/.perf $(PEERS:%=.venv-peers-%/.peer) ## the same student in FastAPI and LitServe, as ratios to ours, against the bars of perf/peers/peers.toml (10 minutes); ONNX= a graph, ARGS=
 	.venv/bin/python -m perf.peers $(if $(ONNX),--onnx "$(ONNX)") $(ARGS)
 
 tune: .venv/.perf ## search instances, threads, batch, delays for this machine by measurement (half an hour); ONNX= a graph
 	.venv/bin/python -m perf.tune $(if $(ONNX),--onnx "$(ONNX)")
+
+perf-gpu: .venv/.perf ## on a GPU host: decoding, judging and `embedded-gpu` end to end, against the bars of perf/gpu.toml
+	.venv/bin/python $(PIP) -r requirements/gpu.txt
+	.venv/bin/python -m perf.gpu $(ARGS)
+
+perf-transport: .venv/.perf ## does shared memory pay? pictures in the message and in shared memory in turn (a minute)
+	.venv/bin/python -m perf.transport $(ARGS)
 
 perf-scaling: .venv/.perf ## how throughput grows with cores, classifier instances and servers (5 minutes)
 	.venv/bin/python -m perf.scaling

@@ -21,11 +21,10 @@ from tritonclient.utils import InferenceServerException
 
 from export import machine
 from serving.errors import ServingError
-from serving.installation import ROOT
 from serving.options import PROFILES
 from serving.versions import REPOSITORY, newest
 
-from . import budgets, document, limits, named, overload, report
+from . import budgets, document, limits, named, overload, pages, report
 from .figures import Summary
 from .load import Load, LoadError
 from .measure import Result, Session, best, run_profile, session
@@ -50,9 +49,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--deployment", default="embedded-cpu", choices=PROFILES, help="deployment profile (default %(default)s)"
     )
     parser.add_argument("--url", help="gRPC address of a running server (default: starts one)")
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "perf" / "results", help="folder of the report (default %(default)s)"
-    )
+    parser.add_argument("--out", type=Path, default=pages.LATEST, help="folder of the report (default %(default)s)")
     return parser.parse_args(argv)
 
 
@@ -86,15 +83,19 @@ def measure(arguments: argparse.Namespace, profiles: list[Profile], table: list[
     print("starting the server ..." if arguments.url is None else f"asking {arguments.url} ...", flush=True)
     with session(arguments.deployment, arguments.url) as running:
         triton = running.client.get_server_metadata().version
-        profiles = [run(running, profile) for profile in profiles]
-        found_limits = measured_limits(running.results) if arguments.deployment == "embedded-cpu" else None
+        found_limits, ran = None, []
+        for profile in profiles:
+            ran.append(run(running, profile))
+            if profile.name == "saturate" and running.sampler and arguments.deployment == "embedded-cpu":
+                found_limits = measured_limits(running.results)  # at once: a shared machine changes by the minute
         bytes_moved = moved(running.client)
     found_overload = judged_overload(running.results)
     figures = named.figures(running.results, found_limits, found_overload and found_overload[0], running.nvml.available)
-    wanted = [budget for budget in table if about(budget, profiles, arguments.profile)]
+    names = {profile.name for profile in ran}
+    wanted = [budget for budget in table if arguments.profile is None or budget.about_run(names)]
     return document.Material(
         measured=surroundings(arguments, triton),
-        profiles=profiles,
+        profiles=ran,
         results=running.results,
         figures=figures,
         verdicts=budgets.judge(wanted, figures),
@@ -135,11 +136,6 @@ def judged_overload(results: list[Result]):
             interactive, bulk = (result.measured.outcomes[name] for name in ("interactive", "bulk"))
             return overload.judge(interactive, bulk), interactive, bulk
     return None
-
-
-def about(budget: budgets.Budget, profiles: list[Profile], asked: str | None) -> bool:
-    """Whether a run of these profiles has to answer for a budget: of one profile alone, only its own."""
-    return asked is None or budget.profile in {profile.name for profile in profiles}
 
 
 def surroundings(arguments: argparse.Namespace, triton: str) -> dict[str, Any]:

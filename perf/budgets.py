@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,12 @@ else:
 
 TABLE = Path(__file__).with_name("budgets.toml")
 State = Literal["kept", "missed", "not measured"]
+
+NOT_RUN = "its load was not run"
+NO_GPU = "no GPU here"
+OUT_OF_SIGHT = "the server's processes are not on this machine"
+EXCUSES = (NOT_RUN, NO_GPU, OUT_OF_SIGHT)  # nobody asked for it, or nobody could have seen it
+OF_EVERY_RUN = ("errors", "memory", "cpu")
 
 
 class BudgetError(Exception):
@@ -41,10 +47,9 @@ class Budget:
         if (self.below is None) == (self.at_least is None):
             raise BudgetError(f"budget of {self.figure!r}: give below or at_least")
 
-    @property
-    def profile(self) -> str:
-        """The load profile whose run gives the figure; memory, cpu and errors come with any."""
-        return self.figure.partition(".")[0]
+    def about_run(self, profiles: Collection[str]) -> bool:
+        """Whether a run of these load profiles has to answer for it; memory, CPU and errors come with any."""
+        return self.figure.partition(".")[0] in {*profiles, *OF_EVERY_RUN}
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,11 @@ class Verdict:
     margin: float | None = None
     reason: str = ""
 
+    @property
+    def failed(self) -> bool:
+        """Whether the run fails by it: missed, or not measured without an excuse."""
+        return self.state == "missed" or (self.state == "not measured" and self.reason not in EXCUSES)
+
 
 def load_budgets(deployment: str, path: Path = TABLE) -> list[Budget]:
     """The budgets of one deployment profile, floors first; raises BudgetError."""
@@ -81,12 +91,12 @@ def load_budgets(deployment: str, path: Path = TABLE) -> list[Budget]:
 
 def judge(budgets: list[Budget], figures: Mapping[str, Figure]) -> list[Verdict]:
     """One verdict a budget. A figure that is missing, None or no number is "not measured", never kept."""
-    return [_verdict(budget, figures.get(budget.figure, Figure(None, "its load was not run"))) for budget in budgets]
+    return [_verdict(budget, figures.get(budget.figure, Figure(None, NOT_RUN))) for budget in budgets]
 
 
 def exit_code(verdicts: list[Verdict]) -> int:
-    """1 where a budget was missed, else 0."""
-    return int(any(verdict.state == "missed" for verdict in verdicts))
+    """1 where a budget was missed, or could not be judged although its load ran; else 0."""
+    return int(any(verdict.failed for verdict in verdicts))
 
 
 def _verdict(budget: Budget, figure: Figure) -> Verdict:

@@ -93,6 +93,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "measured": verdict.measured,
         "shown": "" if verdict.measured is None else shown(verdict.measured, b.unit),
         "margin": verdict.margin,
+        "failed": verdict.failed,
         "reason": verdict.reason,
     }
 
@@ -116,7 +117,7 @@ def _phase(result: Result) -> dict[str, Any]:
 
 def _load(result: Result, load: Load) -> dict[str, Any]:
     outcome = result.measured.outcomes[load.name]
-    good = outcome.latency_ms[np.array([not error for error in outcome.error], bool)]
+    good = outcome.latency_ms[outcome.good]
     path = result.paths.get(load.name)
     return {
         "profile": result.profile,

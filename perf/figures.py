@@ -21,7 +21,7 @@ class Summary:
 
     Args:
         per_second: answers a second of measured time; those of an overload that come later are none of them.
-        late_ratio: of the answered, how many came after the load's deadline; NaN without a deadline.
+        late_ratio: of the requests, how many were answered after the load's deadline or not at all; NaN without one.
         held: whether the generator itself kept to the schedule: it sent 95 % of the requests within 20 ms of when they
             were due (or, if all its users were waiting for the server then, of when one was free). Always true of a
             closed loop. Latency counts from when they were due in any case.
@@ -46,12 +46,12 @@ class Summary:
 
 def summary(outcome: Outcome) -> Summary:
     """The figures of one load."""
-    load, good = outcome.load, np.array([not error for error in outcome.error], bool)
-    latency_ms, requests = outcome.latency_ms[good], len(good)
+    load, latency_ms, requests = outcome.load, outcome.latency_ms[outcome.good], len(outcome.error)
     p50, p95, p99, highest = percentiles(latency_ms, (50, 95, 99, 100))
     unsent = max(0, outcome.due - requests)
     failed = requests - len(latency_ms) + unsent
-    answered_s = outcome.due_s[good] + latency_ms / 1e3
+    late = failed + int(np.sum(latency_ms > load.deadline_ms))
+    answered_s = outcome.due_s[outcome.good] + latency_ms / 1e3
     (start_p95,) = percentiles(outcome.delay_ms, (100 * HELD_SHARE,))
     return Summary(
         requests=requests + unsent,
@@ -62,12 +62,12 @@ def summary(outcome: Outcome) -> Summary:
         p95_ms=p95,
         p99_ms=p99,
         max_ms=highest,
-        late_ratio=float(np.mean(latency_ms > load.deadline_ms)) if load.deadline_ms and len(latency_ms) else NAN,
+        late_ratio=late / (requests + unsent) if load.deadline_ms and requests + unsent else NAN,
         held=load.loop == "closed" or bool(start_p95 <= HELD_MS),
         start_p95_ms=start_p95,
         sent_bytes=outcome.sent_bytes / requests if requests else NAN,
         errors=dict(Counter([*filter(None, outcome.error), *[UNSENT] * unsent]).most_common(5)),
-        by_what=_by_what(outcome, good),
+        by_what=_by_what(outcome),
     )
 
 
@@ -85,11 +85,11 @@ def slope(times_s: Sequence[float], values: Sequence[float]) -> float:
     return float(np.polyfit(np.asarray(times_s) / 60, values, 1)[0])
 
 
-def _by_what(outcome: Outcome, good: np.ndarray) -> dict[str, tuple[int, float, float]]:
+def _by_what(outcome: Outcome) -> dict[str, tuple[int, float, float]]:
     """Answered, p50 and p95 of each picture; empty where there is only one kind."""
     names = np.array(outcome.what)
     kinds = sorted(set(outcome.what))
     if len(kinds) < 2:
         return {}
-    of = {kind: outcome.latency_ms[good & (names == kind)] for kind in kinds}
+    of = {kind: outcome.latency_ms[outcome.good & (names == kind)] for kind in kinds}
     return {kind: (len(values), *percentiles(values, (50, 95))) for kind, values in of.items()}

@@ -28,6 +28,7 @@ from .users import user_class
 
 grpc.experimental.gevent.init_gevent()
 POLL_S = 0.1
+SPAWN_S = 0.2  # until the first request; users beyond 20 come during the warm-up
 
 
 class Recorder:
@@ -55,11 +56,13 @@ class Recorder:
         return {"rows": kept, "sent_bytes": sent_bytes, "due": plan.due()}
 
 
-def generate(loads: list[Load], target: Target, warm_up_s: float) -> dict[str, Any]:
-    """Runs the loads and returns the result; tells begin and end meanwhile."""
+def generate(loads: list[Load], target: Target, warm_up_s: float, start_s: float) -> dict[str, Any]:
+    """Runs the loads and returns the result; tells begin and end meanwhile. ValueError: it is late for `start_s`."""
     for load in loads:
         pictures.prepare(load.ask)
-    started_s = time.monotonic() + 0.2  # the first request, once every user is there
+    started_s = max(start_s, time.monotonic() + SPAWN_S)
+    if 0 < start_s < started_s:
+        raise ValueError(f"it was ready {started_s - start_s:.1f} s after the others had begun")
     seconds = max(load.begin_s + load.seconds for load in loads)
     plans = [Plan(load, target, started_s, warm_up_s) for load in loads]
     environment = Environment(user_classes=[user_class(plan) for plan in plans])
@@ -106,7 +109,7 @@ def main() -> int:
     loads = [Load(**load) for load in job["loads"]]
     target = Target(job["target"]["kind"], tuple(job["target"]["urls"]))
     try:
-        tell("result", loads=generate(loads, target, job["warm_up_s"]))
+        tell("result", loads=generate(loads, target, job["warm_up_s"], job["start_s"]))
     except (ValueError, OSError) as exc:
         tell("error", message=str(exc))
         return 1

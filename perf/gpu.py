@@ -1,6 +1,6 @@
 """A GPU host in figures: `python -m perf.gpu`. DALI alone, the classifier alone, both, and the served `embedded-gpu`.
 
-Reads `gpu.toml`; writes `perf/results/gpu.json` and `.md`, with GPU memory (NVML) and CPU of every measurement. Refuses
+Reads `gpu.toml`; writes `gpu.json` and `.md`, with GPU memory (NVML) and CPU of every measurement. Refuses
 where there is no GPU. Not run yet: no GPU was at hand.
 """
 
@@ -10,6 +10,7 @@ import argparse
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -40,11 +41,12 @@ from .gpu_settings import (
 from .gpu_worker import KINDS
 from .load import Load, LoadError, Measured, Target, run
 from .nvml import Nvml
-from .resources import Counters, Sampler, cores, use
+from .resources import Sampler, cores, use
 
 MB = 1e6
 INSTALL = "install what it needs with: .venv/bin/pip install -r requirements/gpu.txt"
 LIKELY_PER_SECOND = 6200.0  # how many generators a closed loop gets
+START_S = 20.0  # until all generators of a load have imported Locust
 
 
 def require_gpu(nvml: Nvml) -> None:
@@ -87,21 +89,17 @@ def _expect(lines: IO[str], kind: str, batch: int, wanted: Callable[[str], bool]
 def served(url: str, sampler: Sampler, load: Load, table: Settings) -> Served:
     """One load from as many generators as it needs, and what the server used meanwhile."""
     parts = generators(load.rate or LIKELY_PER_SECOND, table.requests_per_generator, cores(), load.in_flight)
-    readings: list[Counters] = []
+    start_s = time.monotonic() + START_S
 
     def one(number: int) -> Measured:
         share = {"in_flight": shares(load.in_flight, parts)[number], "rate": load.rate / parts}
         own = Load(**{**asdict(load), **share, "seed": number})
-        first = {"on_begin": reading, "on_end": reading} if number == 0 else {}
-        return run([own], Target("grpc", (url,)), table.warm_up_s, **first)
-
-    def reading() -> None:
-        readings.append(sampler.counters())
+        return run([own], Target("grpc", (url,)), table.warm_up_s, sampler.counters, start_s)
 
     with ThreadPoolExecutor(parts) as pool:
         measured = list(pool.map(one, range(parts)))
     found, first = together(measured), measured[0]
-    cpu = use(*readings, found.generator_cores)
+    cpu = use(*first.readings, found.generator_cores)
     samples = sampler.between(first.begin_s, first.begin_s + first.seconds)
     busy = [s.gpu_utilisation for s in samples if s.gpu_utilisation is not None]
     return Served(
@@ -150,7 +148,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Options from the command line."""
     parser = argparse.ArgumentParser(prog="python -m perf.gpu", description=__doc__.splitlines()[0])
     parser.add_argument("--table", type=Path, default=TABLE, help="what to measure (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=ROOT / "perf" / "results", help="folder (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=pages.LATEST, help="folder (default %(default)s)")
     return parser.parse_args(argv)
 
 

@@ -87,6 +87,7 @@ class Served:
     per_second: float
     p50_ms: float
     p99_ms: float
+    requests: int
     failed: int
     held: bool
     server_cores: float
@@ -103,6 +104,7 @@ class Together:
     per_second: float
     p50_ms: float
     p99_ms: float
+    requests: int
     failed: int
     held: bool
     generator_cores: float
@@ -122,12 +124,13 @@ def together(parts: Sequence[Measured]) -> Together:
     """The generators of one load; each has that load alone."""
     outcomes = [outcome for part in parts for outcome in part.outcomes.values()]
     found = [summary(outcome) for outcome in outcomes]
-    answered = [o.latency_ms[np.array([not e for e in o.error], bool)] for o in outcomes]
+    answered = [outcome.latency_ms[outcome.good] for outcome in outcomes]
     p50, p99 = percentiles(np.concatenate(answered), (50, 99))
     return Together(
         per_second=sum(f.per_second for f in found),
         p50_ms=p50,
         p99_ms=p99,
+        requests=sum(f.requests for f in found),
         failed=sum(f.failed for f in found),
         held=all(f.held for f in found),
         generator_cores=sum(part.generator_cores for part in parts),
@@ -141,6 +144,8 @@ def figures(served: Sequence[Served], cores: int) -> dict[str, Figure]:
     if closed:
         best = max(closed, key=lambda s: s.per_second)
         found["served.per_second"] = Figure(best.per_second, f"{best.in_flight} in flight")
+        requests = sum(s.requests for s in served)
+        found["served.error_ratio"] = Figure(sum(s.failed for s in served) / requests if requests else float("nan"))
         found["served.gpu_gb"] = Figure(max(s.gpu_mb for s in served) / 1e3)
     for s in half:
         reason = "" if s.held else "the generators could not hold the rate"

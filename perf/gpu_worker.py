@@ -12,14 +12,11 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
-from serving.options import Options
-from serving.versions import newest
-
 from .pictures import face
+from .repository import import_served
 
 KINDS = ("decode", "classifier", "both")
 WARM_UP_RUNS = 20
@@ -27,18 +24,17 @@ WHOLE = np.array([0, 0, 1, 1], np.float32)
 Step = Callable[[], object]  # one batch, finished when it returns
 
 
-def step(kind: str, batch: int, threads: int, repository: Path) -> Step:
+def step(kind: str, batch: int, threads: int) -> Step:
     """What is measured."""
     import cupy
 
-    for model in ("preprocess", "classifier"):
-        sys.path.insert(0, str(repository / model / "1"))
+    served = import_served()
     decode = _decoder(batch, threads)
     if kind == "decode":
         return decode
     from runtimes import on_gpu
 
-    graph = on_gpu(newest(repository / "classifier"), 0)
+    graph = on_gpu(served, 0)
     faces = [cupy.stack(decode())]
     if kind == "classifier":
         return lambda: graph(faces)
@@ -84,7 +80,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, required=True, help="of the decoder")
     parser.add_argument("--seconds", type=float, required=True)
     arguments = parser.parse_args()
-    run = step(arguments.kind, arguments.batch, arguments.threads, Options.model_repository)
+    run = step(arguments.kind, arguments.batch, arguments.threads)
     print("ready", flush=True)
     sys.stdin.readline()
     print(json.dumps(measure(run, arguments.batch, arguments.seconds)), flush=True)

@@ -106,6 +106,11 @@ class Outcome:
     sent_bytes: int  # of pictures, all requests together
     due: int  # of an open loop: requests that the schedule asked for; 0 of a closed one
 
+    @property
+    def good(self) -> np.ndarray:
+        """(n,) bool, what was answered."""
+        return np.array([not error for error in self.error], bool)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -115,33 +120,39 @@ class Measured:
     seconds: float  # measured time
     begin_s: float  # of the monotonic clock, when the warm-up was over
     generator_cores: float  # CPU seconds of the generator a second
+    readings: tuple[Any, Any] = (None, None)  # what was read beside it when the measured time began and ended
 
 
 def run(
     loads: Sequence[Load],
     target: Target,
     warm_up_s: float = 3.0,
-    on_begin: Callable[[], None] = lambda: None,
-    on_end: Callable[[], None] = lambda: None,
+    read: Callable[[], Any] = lambda: None,
+    start_s: float = 0.0,
 ) -> Measured:
-    """Runs `loads` at once from one generator; `on_begin` and `on_end` are called around the measured time.
+    """Runs `loads` at once from one generator; what `read` returns around the measured time becomes its `readings`.
+
+    Args:
+        start_s: of the monotonic clock, when the warm-up begins: for generators that have to begin together. Before
+            it is there, they begin as soon as they can.
 
     Raises LoadError where the generator fails. A failed request is no failure: it is in the outcome.
     """
     if len({load.name for load in loads}) != len(loads) or not loads:
         raise LoadError("loads that run together need names of their own, and there must be one")
-    job = {"loads": [asdict(load) for load in loads], "target": asdict(target), "warm_up_s": warm_up_s}
+    job = {"loads": [asdict(load) for load in loads], "target": asdict(target)}
+    job |= {"warm_up_s": warm_up_s, "start_s": start_s}
     with _generator(job) as (process, lines):
         begin = _next(lines, "begin")
         cpu_before = _cpu_s(process)
-        on_begin()
+        before = read()
         end = _next(lines, "end")
         cpu_s = _cpu_s(process) - cpu_before
-        on_end()
+        after = read()
         result = _next(lines, "result")
     seconds = end["at_s"] - begin["at_s"]
     outcomes = {load.name: _outcome(load, result["loads"][load.name]) for load in loads}
-    return Measured(outcomes, seconds, begin["at_s"], cpu_s / seconds)
+    return Measured(outcomes, seconds, begin["at_s"], cpu_s / seconds, (before, after))
 
 
 @contextmanager

@@ -77,13 +77,12 @@ def run_profile(session: Session, profile: Profile, tell: Callable[[Result], Non
 
 def run_phase(session: Session, profile: str, phase: Phase, warm_up_s: float) -> Result:
     """One phase: its loads at once, and the server's counters around the measured time."""
-    readings: list[tuple[dict[str, steps.Counts], Counters | None]] = []
 
-    def reading() -> None:
-        readings.append((steps.read(session.client), session.sampler.counters() if session.sampler else None))
+    def read() -> tuple[dict[str, steps.Counts], Counters | None]:
+        return steps.read(session.client), session.sampler.counters() if session.sampler else None
 
-    measured = run(phase.loads, session.target, warm_up_s, reading, reading)
-    (stats_before, before), (stats_after, after) = readings
+    measured = run(phase.loads, session.target, warm_up_s, read)
+    (stats_before, before), (stats_after, after) = measured.readings
     entries = [steps.ENTRY[load.ask] for load in phase.loads]
     paths = {
         load.name: path

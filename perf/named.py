@@ -7,7 +7,8 @@ Of every load: `<profile>.<load>.<field of Summary>`. Beside them, from all phas
     saturate.face.share_of_limit                    perf/limits.py
     steady.<load>.queue_share, .server_cores        of the server's time; CPU seconds a second
     cpu.server_ms_per_face, cpu.at_100_per_second_on_<n>_cores   of the steady load, else of the saturated one
-    memory.host_mb, memory.gpu_gb                   the highest of all phases
+    memory.host_mb                                  PSS after the phase that left the most
+    memory.gpu_gb                                   the highest sample
     overload.*                                      perf/overload.py
     soak.memory_mb_per_minute, soak.errors
     errors.ratio                                    of all loads but overload's
@@ -18,14 +19,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from .budgets import Figure
+from .budgets import NO_GPU, OUT_OF_SIGHT, Figure
 from .figures import slope
 from .limits import Limits, share
 from .measure import Result, best
 from .overload import Overload
 
-NO_GPU = "no GPU here"
-OUT_OF_SIGHT = "the server's processes are not on this machine"
+NOT_HELD = "the generator could not hold the rate"
 FLOOR_PER_SECOND = 100.0
 PROJECTED_CORES = (2, 4, 8)
 
@@ -42,15 +42,16 @@ def figures(
         | _saturated(results, limits)
         | _cpu(results)
         | _memory(results, gpu)
-        | _overload(overload)
+        | _overload(results, overload)
         | _soak(results)
+        | _errors(results)
     )
 
 
 def _of_loads(result: Result) -> dict[str, Figure]:
     found = {}
     for name, summary in result.summaries.items():
-        reason = "" if summary.held else "the generator could not hold the rate"
+        reason = "" if summary.held else NOT_HELD
         values = {key: value for key, value in asdict(summary).items() if isinstance(value, float)}
         if name in result.paths:
             values["queue_share"] = result.paths[name].queue_share
@@ -102,28 +103,35 @@ def _memory(results: Sequence[Result], gpu: bool) -> dict[str, Figure]:
     }
 
 
-def _overload(overload: Overload | None) -> dict[str, Figure]:
+def _overload(results: Sequence[Result], overload: Overload | None) -> dict[str, Figure]:
+    """None where a rate was not held: then it was no overload of that size."""
     if overload is None:
         return {}
-    o = overload
-    return {
-        "overload.interactive.p95_ms": Figure(o.interactive_p95_ms),
-        "overload.interactive.error_ratio": Figure(o.interactive_error_ratio),
-        "overload.bulk.shed": Figure(float(o.shed)),
-        "overload.unclear_errors": Figure(float(o.unclear_errors)),
-        "overload.recovery_s": Figure(o.recovery_s),
+    found = {
+        "interactive.p95_ms": overload.interactive_p95_ms,
+        "interactive.error_ratio": overload.interactive_error_ratio,
+        "bulk.shed": float(overload.shed),
+        "unclear_errors": float(overload.unclear_errors),
+        "recovery_s": overload.recovery_s,
     }
+    held = all(s.held for result in results if result.profile == "overload" for s in result.summaries.values())
+    return {f"overload.{name}": Figure(value) if held else Figure(None, NOT_HELD) for name, value in found.items()}
 
 
 def _soak(results: Sequence[Result]) -> dict[str, Figure]:
     soak = [result for result in results if result.profile == "soak"]
-    found = {}
-    if soak:
-        samples = [sample for result in soak for sample in result.samples]
-        grows = slope([s.at_s for s in samples], [s.memory_mb for s in samples])
-        failed = sum(summary.failed for result in soak for summary in result.summaries.values())
-        found = {"soak.memory_mb_per_minute": Figure(grows), "soak.errors": Figure(float(failed))}
+    if not soak:
+        return {}
+    samples = [sample for result in soak for sample in result.samples]
+    grows = slope([s.at_s for s in samples], [s.memory_mb for s in samples])
+    failed = sum(summary.failed for result in soak for summary in result.summaries.values())
+    return {
+        "soak.memory_mb_per_minute": Figure(grows) if samples else Figure(None, OUT_OF_SIGHT),
+        "soak.errors": Figure(float(failed)),
+    }
+
+
+def _errors(results: Sequence[Result]) -> dict[str, Figure]:
     summaries = [s for result in results if result.profile != "overload" for s in result.summaries.values()]
-    if asked := sum(summary.requests for summary in summaries):
-        found["errors.ratio"] = Figure(sum(summary.failed for summary in summaries) / asked)
-    return found
+    asked = sum(summary.requests for summary in summaries)
+    return {"errors.ratio": Figure(sum(summary.failed for summary in summaries) / asked)} if asked else {}

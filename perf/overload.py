@@ -41,7 +41,7 @@ class Overload:
 def judge(interactive: Outcome, bulk: Outcome) -> Overload:
     """The figures of an overload; the loads ran together and `bulk` began later."""
     begin_s, end_s = bulk.load.begin_s, bulk.load.begin_s + bulk.load.seconds
-    good = np.array([not error for error in interactive.error], bool)
+    good = interactive.good
     before = good & (interactive.due_s < begin_s)
     during = (interactive.due_s >= begin_s) & (interactive.due_s < end_s)
     (before_p95,) = percentiles(interactive.latency_ms[before], (95,))

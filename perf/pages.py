@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from export import machine
+from serving.installation import ROOT
 from serving.versions import REPOSITORY, newest
 
 from .resources import cores
+
+LATEST = ROOT / "perf" / "results" / "latest"  # ignored by git: what is committed lies beside it, named by its machine
 
 
 def about(module: str, argv: Sequence[str] | None) -> dict[str, Any]:

@@ -60,8 +60,10 @@ def headline(document: dict[str, Any]) -> str:
     """What the verdicts say, in a sentence."""
     states = [verdict["state"] for verdict in document["verdicts"]]
     missed, kept, unknown = (states.count(state) for state in ("missed", "kept", "not measured"))
+    unjudged = sum(verdict["failed"] for verdict in document["verdicts"]) - missed
     first = f"{missed} of {kept + missed} budgets missed" if missed else f"All {kept} measured budgets kept"
-    return f"{first}, {unknown} not measured" if unknown else first
+    first += f", {unjudged} could not be judged" if unjudged else ""
+    return f"{first}, {unknown - unjudged} not measured" if unknown > unjudged else first
 
 
 def draw(document: dict[str, Any]) -> dict[str, Markup]:

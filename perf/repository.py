@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,13 @@ def add_classifier(repository: Path, onnx: Path) -> Path:
     shutil.copytree(before, folder, ignore=shutil.ignore_patterns("*.onnx", "*.json", "*.pt", "*.plan", "__pycache__"))
     shutil.copy(onnx, folder / "model.onnx")
     return folder
+
+
+def import_served(repository: Path = REPOSITORY) -> Path:
+    """Makes `dali`, `dali_host` and `runtimes` importable, as the server runs them; returns the classifier's folder."""
+    served = newest(repository / "classifier")
+    sys.path[:0] = [str(repository / "preprocess" / "1"), str(served)]
+    return served
 
 
 def config_path(repository: Path, model: str, profile: str) -> Path:

@@ -82,6 +82,7 @@ class Sampler(threading.Thread):
         self.samples: list[Sample] = []
         self._root, self._nvml, self._period_s = psutil.Process(pid), nvml, period_s
         self._stopped = threading.Event()
+        self._failure: Exception | None = None
 
     def __enter__(self) -> Sampler:
         self.start()
@@ -90,11 +91,18 @@ class Sampler(threading.Thread):
     def __exit__(self, *exc_info: object) -> None:
         self._stopped.set()
         self.join()
+        if self._failure and exc_info[0] is None:
+            raise self._failure
 
     def run(self) -> None:
         while not self._stopped.is_set():
-            with suppress(psutil.NoSuchProcess):
+            try:
                 self.samples.append(self.sample())
+            except psutil.NoSuchProcess:
+                pass  # the server has ended, which whoever asks it will tell
+            except Exception as exc:  # raised again at the end: half of the samples are no measurement
+                self._failure = exc
+                return
             self._stopped.wait(self._period_s)
 
     def sample(self) -> Sample:

@@ -1,6 +1,6 @@
 """How throughput grows with cores, with instances of the classifier, and with servers; `embedded-cpu`, faces.
 
-    python -m perf.scaling                 # about 5 minutes; writes perf/results/scaling.json and scaling.md
+    python -m perf.scaling                 # about 5 minutes; writes scaling.json and scaling.md
 
 Closed loop, generator on the same cores as the servers, as in `make perf`. What a server could do alone on the cores is
 the images for each of its CPU seconds: that ratio is free of the generator's part.
@@ -9,27 +9,26 @@ the images for each of its CPU seconds: that ratio is free of the generator's pa
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
-from export import machine
-from serving.installation import CACHE, ROOT
+from serving.installation import CACHE
 from serving.options import Options
 from serving.server import Server
 
+from . import pages
 from .figures import summary
 from .load import Load, Target, run
 from .nvml import Nvml
 from .repository import read_config, repository_copy, write_config
 from .resources import Sampler, cores
 
-RESULTS = ROOT / "perf" / "results"
 PROFILE, CLASSIFIER = "embedded-cpu", "classifier"
+HEADS = {"what": "varied", "per_second": "faces/s", "per_cpu_s": "faces per server CPU second"}
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,14 @@ def measure(what: str, core_count: int, instances: int, servers: int, load: Load
         repository = stack.enter_context(repository_with(instances))
         running = [stack.enter_context(Server(options(repository, i))) for i in range(servers)]
         samplers = [Sampler(server.pid, Nvml()) for server in running]
-        readings: list[list[float]] = []
 
-        def reading() -> None:
+        def read() -> tuple[float, float]:
             counters = [sampler.counters() for sampler in samplers]
-            readings.append([sum(c.server_cpu_s for c in counters), counters[0].at_s])
+            return sum(c.server_cpu_s for c in counters), counters[0].at_s
 
-        measured = run([load], Target("grpc", tuple(server.url for server in running)), 3.0, reading, reading)
+        measured = run([load], Target("grpc", tuple(server.url for server in running)), 3.0, read)
         memory_mb = sum(sampler.pss_mb() for sampler in samplers)
-    (cpu_before, begin_s), (cpu_after, end_s) = readings
+    (cpu_before, begin_s), (cpu_after, end_s) = measured.readings
     found = summary(measured.outcomes[load.name])
     used = (cpu_after - cpu_before) / (end_s - begin_s)
     return Row(
@@ -126,17 +124,8 @@ def layouts() -> list[tuple[str, int, int, int]]:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows in Markdown."""
-    lines = [
-        "| varied | cores | classifier instances | servers | faces/s | p95 ms | server cores | generator cores "
-        "| faces per server CPU second | memory MB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for r in rows:
-        lines.append(
-            f"| {r.what} | {r.cores} | {r.classifier_instances} | {r.servers} | {r.per_second} | {r.p95_ms} "
-            f"| {r.server_cores} | {r.generator_cores} | {r.per_cpu_s} | {r.memory_mb} |"
-        )
-    return "\n".join(lines)
+    names = [field.name for field in fields(Row)]
+    return pages.table([HEADS.get(name, name.replace("_", " ")) for name in names], [astuple(row) for row in rows])
 
 
 def scale(load: Load, tell: Callable[[Row], None]) -> list[Row]:
@@ -153,24 +142,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m perf.scaling", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=8.0, help="measured for each layout (default %(default)s)")
     parser.add_argument("--in-flight", type=int, default=16, help="requests at a time (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the table (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=pages.LATEST, help="folder for the table (default %(default)s)")
     arguments = parser.parse_args(argv)
-    load_before = os.getloadavg()[0]
+    about = pages.about("perf.scaling", argv)
     load = Load("face", "face", "closed", arguments.seconds, arguments.in_flight)
     rows = scale(load, lambda row: print(row, flush=True))
-    report = {
-        "command": f"python -m perf.scaling --seconds {arguments.seconds:g} --in-flight {arguments.in_flight}",
-        "machine": machine.machine(),
-        "versions": machine.versions(),
-        "commit": machine.commit(),
-        "load_before": round(load_before, 1),
-        "rows": [asdict(row) for row in rows],
-    }
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "scaling.json").write_text(json.dumps(report, indent=2) + "\n")
-    about = f"`{report['command']}` on {report['machine']['cpu']}, {cores()} cores, at commit {report['commit']}."
-    (arguments.out / "scaling.md").write_text(f"{about}\n\n{table(rows)}\n")
-    print(f"\n{table(rows)}\n\nwritten to {arguments.out / 'scaling.json'}")
+    page = f"# Throughput by cores, instances and servers\n\n{table(rows)}\n"
+    path = pages.write(arguments.out, "scaling", page, about, rows=[asdict(row) for row in rows])
+    print(f"\n{page}\nwritten to {path}")
     return int(any(row.failed for row in rows))
 
 

@@ -1,6 +1,6 @@
 """Does system shared memory pay? The same requests with the picture in the gRPC message, and in shared memory.
 
-    python -m perf.transport            # a minute; writes perf/results/transport.json and .md
+    python -m perf.transport            # a minute; writes transport.json and .md
 
 One request in flight, Triton's own client, both ways in turn. Shared memory is what a client on the same machine could
 use: the picture is written into a region that the server has mapped, and the message carries its name.
@@ -20,7 +20,7 @@ import numpy as np
 import tritonclient.utils.shared_memory as shm
 from tritonclient.grpc import InferenceServerClient, InferInput
 
-from serving.installation import CACHE, ROOT
+from serving.installation import CACHE
 from serving.options import Options
 from serving.server import ADMIN, Server
 
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     """Command line entry."""
     parser = argparse.ArgumentParser(prog="python -m perf.transport", description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=20, help="rounds of ten requests each way (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=ROOT / "perf" / "results", help="folder (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=pages.LATEST, help="folder (default %(default)s)")
     arguments = parser.parse_args(argv)
     about = pages.about("perf.transport", argv)
     log = CACHE / "logs" / "transport.log"

@@ -1,6 +1,6 @@
 """Which settings serve fastest on this machine? A measured search: `python -m perf.tune [--onnx model.onnx]`.
 
-Reads `tune.toml`; writes `perf/results/tune.json` and `.md`. Every candidate is the real server with a copy of the
+Reads `tune.toml`; writes `tune.json` and `.md`. Every candidate is the real server with a copy of the
 model repository. It runs side by side with the best so far, and short closed loops go to one and the other in turn: a
 machine that slows down for a minute slows both. At the end the winner meets the repository's own configuration again.
 The repository is not changed.
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from serving.errors import ServingError
-from serving.installation import CACHE, ROOT
+from serving.installation import CACHE
 from serving.options import Options
 from serving.server import Server
 from serving.versions import REPOSITORY
@@ -160,7 +160,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--onnx", type=Path, help="the student's graph (default: the served one)")
     parser.add_argument("--table", type=Path, default=TABLE, help="what to try (default %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="MODEL.NAME", help="these settings of the table (default: all)")
-    parser.add_argument("--out", type=Path, default=ROOT / "perf" / "results", help="folder (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=pages.LATEST, help="folder (default %(default)s)")
     return parser.parse_args(argv)
 
 

@@ -51,10 +51,8 @@ def rows(space: Space, comparisons: Sequence[Comparison]) -> str:
             continue
         figures = [cell(c, load) if load in c.pairs else "" for load in loads]
         cells.append((differs(c.candidate, c.beside), spread(c.scores), *figures))
-    units = {
-        trial.load.name: trial.figure.replace("per_second", "images/s").replace("_ms", " ms") for trial in space.trials
-    }
-    return table(("candidate", "score", *(f"{load}, {units[load]}" for load in loads)), cells)
+    heads = [f"{trial.load.name}, {UNITS[trial.figure]}" for trial in space.trials]
+    return table(("candidate", "score", *heads), cells)
 
 
 def cell(comparison: Comparison, load: str) -> str:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from demo.media import portrait
 from export.synthesis.self_blend import self_blended_pair
+from facewarden._video import encode_jpeg
 
 SIZE = (640, 480)
 TICKS = 90_000  # a second, in the container's clock
@@ -106,6 +107,11 @@ def two_people(count: int, seed: int = 0) -> list[np.ndarray]:
 def black(count: int) -> list[np.ndarray]:
     """Nothing."""
     return [np.zeros((SIZE[1], SIZE[0], 3), np.uint8)] * count
+
+
+def jpegs(frames: Iterable[np.ndarray]) -> list[bytes]:
+    """Frames as a client sends them."""
+    return [encode_jpeg(av.VideoFrame.from_ndarray(frame, format="rgb24")) for frame in frames]
 
 
 def write(

@@ -15,7 +15,7 @@ FACE_BYTES = 224 * 224 * 3  # uint8 RGB, a quarter of what FP32 would be
 
 @dataclass(frozen=True)
 class Moved:
-    """Bytes of one request: its input tensors, what models hand on to others for it, the answer."""
+    """Bytes of one request: its input tensors, pictures that models hand on to others for it (computed), the answer."""
 
     request: int
     between_models: int

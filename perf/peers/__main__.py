@@ -1,6 +1,6 @@
 """Ours and its peers under the same load: `python -m perf.peers [--onnx model.onnx] [--only NAME ...]`.
 
-Reads `peers.toml`; writes `perf/results/peers.json` and `.md`. Only one server runs at a time; all answer the same
+Reads `peers.toml`; writes `peers.json` and `.md`. Only one server runs at a time; all answer the same
 pictures with the same probability, which is checked before anything is measured.
 """
 
@@ -24,13 +24,13 @@ from serving.options import Options
 from serving.server import Server
 from serving.versions import REPOSITORY, digest, newest
 
-from .. import pages
+from .. import budgets, pages
 from ..figures import summary
 from ..load import Load, LoadError, Target, run
 from ..nvml import Nvml
 from ..pictures import face, jpeg
 from ..repository import repository_copy
-from ..resources import Counters, Sampler, cores, use
+from ..resources import Sampler, cores, use
 from . import compare, process
 from .compare import OURS, OVER_HTTP, Measurement
 from .settings import TABLE, Peer, PeersError, Settings, network_of, settings
@@ -72,13 +72,8 @@ def measure(server: str, number: int, target: Target, pid: int, table: Settings)
     with Sampler(pid, Nvml()) as sampler:
         for in_flight in table.in_flight:
             load = Load("face", ask="face", loop="closed", seconds=table.seconds, in_flight=in_flight)
-            readings: list[Counters] = []
-
-            def reading(to: list[Counters] = readings) -> None:
-                to.append(sampler.counters())
-
-            measured = run([load], target, table.warm_up_s, reading, reading)
-            figures, cpu = summary(measured.outcomes["face"]), use(*readings, measured.generator_cores)
+            measured = run([load], target, table.warm_up_s, sampler.counters)
+            figures, cpu = summary(measured.outcomes["face"]), use(*measured.readings, measured.generator_cores)
             memory = [s.memory_mb for s in sampler.between(measured.begin_s, measured.begin_s + measured.seconds)]
             found.append(
                 Measurement(
@@ -149,12 +144,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--onnx", type=Path, default=default, help="the student's graph (default: the served one)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="peers by name (default: all)")
     parser.add_argument("--rounds", type=int, help="of all servers (default: of peers.toml)")
-    parser.add_argument("--out", type=Path, default=ROOT / "perf" / "results", help="folder (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=pages.LATEST, help="folder (default %(default)s)")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line entry: 0 measured, 1 a server failed or answered otherwise, 2 usage."""
+    """Command line entry: 0 the bars hold, 1 one does not, or a server failed or answered otherwise, 2 usage."""
     arguments = parse(argv)
     about = pages.about("perf.peers", argv)
     try:
@@ -177,7 +172,8 @@ def main(argv: list[str] | None = None) -> int:
         f"Every peer answered {len(parity_pictures())} pictures within {table.tolerance:g} of our probability."
     )
     what = {**WHAT, **{peer.name: peer.what for peer in peers}}
-    page = compare.page(rows, what, off, loads)
+    verdicts = budgets.judge(list(table.bars), compare.figures(rows, peers))
+    page = compare.page(rows, what, off, loads, verdicts)
     print(f"\n{page}")
     path = pages.write(
         arguments.out,
@@ -185,12 +181,12 @@ def main(argv: list[str] | None = None) -> int:
         page,
         about,
         onnx=os.path.relpath(arguments.onnx, ROOT),
-        rows=compare.figures(rows),
+        rows=[asdict(row) for row in rows],
         off_by=off,
         measurements=[asdict(m) for m in measured],
     )
     print(f"written to {path}")
-    return int(any(m.failed for m in measured))
+    return int(any(m.failed for m in measured) or budgets.exit_code(verdicts))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
+from .. import budgets
+from ..budgets import Figure, Verdict
 from ..pages import table
+from .settings import Peer
 
 OURS = "Facewarden"  # every ratio is to it
 OVER_HTTP = "Facewarden, over HTTP"
@@ -15,7 +17,7 @@ OVER_HTTP = "Facewarden, over HTTP"
 
 @dataclass(frozen=True)
 class Measurement:
-    """One server under one load in one round; `memory_mb` is the highest PSS of all its processes."""
+    """One server under one load in one round; `memory_mb` is its highest sample, without files' pages."""
 
     server: str
     round: int
@@ -93,13 +95,32 @@ def best(found: Sequence[Row], server: str) -> Row:
     return max((row for row in found if row.server == server), key=lambda row: row.per_second)
 
 
-def page(found: Sequence[Row], peers: dict[str, str], off: dict[str, float], loads: str) -> str:
+def figures(found: Sequence[Row], peers: Sequence[Peer]) -> dict[str, Figure]:
+    """What the bars name: ours / theirs, each at its best, of the best peer with torch and the best with our graph."""
+    ours, made = best(found, OURS), {}
+    torch = [best(found, peer.name) for peer in peers if peer.environment == "torch"]
+    graph = [best(found, peer.name) for peer in peers if peer.environment != "torch"]
+    for name, of in (("torch", torch), ("our graph", graph)):
+        if of:
+            peer = max(of, key=lambda row: row.per_second)
+            for what, own, theirs in (
+                ("throughput", ours.per_second, peer.per_second),
+                ("p95", ours.p95_ms, peer.p95_ms),
+            ):
+                made[f"{name}.{what}"] = Figure(own / theirs if theirs else None, peer.server)
+    return made
+
+
+def page(
+    found: Sequence[Row], peers: dict[str, str], off: dict[str, float], loads: str, verdicts: Sequence[Verdict]
+) -> str:
     """The comparison as Markdown.
 
     Args:
         peers: what each server is.
         off: how far each peer's probability is from ours.
         loads: a sentence on how it was measured.
+        verdicts: on the bars.
     """
     head = (
         "server",
@@ -145,12 +166,11 @@ def page(found: Sequence[Row], peers: dict[str, str], off: dict[str, float], loa
 
 {loads} In parentheses: ratio to ours over gRPC, of the same load.
 
+```text
+{budgets.table(list(verdicts))}
+```
+
 {table(("server", "most images/s, in flight", "ours / theirs", "p95 ms there", "off by", "what it is"), summary)}
 
 {table(head, cells)}
 """
-
-
-def figures(found: Sequence[Row]) -> list[dict[str, Any]]:
-    """The rows for JSON."""
-    return [asdict(row) for row in found]

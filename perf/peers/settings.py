@@ -13,6 +13,7 @@ from pathlib import Path
 from serving.installation import ROOT
 from serving.versions import digest
 
+from ..budgets import Budget, BudgetError
 from ..resources import cores
 
 if sys.version_info >= (3, 11):
@@ -68,6 +69,7 @@ class Settings:
     warm_up_s: float
     rounds: int
     tolerance: float
+    bars: tuple[Budget, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.peers or not self.in_flight or min(self.in_flight) < 1 or self.rounds < 1:
@@ -81,8 +83,9 @@ def settings(text: str) -> Settings:
     try:
         table = tomllib.loads(text)
         peers = tuple(Peer(**{**peer, "command": tuple(peer["command"])}) for peer in table.pop("peer", []))
-        return Settings(peers=peers, **{**table, "in_flight": tuple(table.get("in_flight", ()))})
-    except (tomllib.TOMLDecodeError, TypeError, KeyError) as exc:
+        bars = tuple(Budget(**bar) for bar in table.pop("bar", []))
+        return Settings(peers=peers, bars=bars, **{**table, "in_flight": tuple(table.get("in_flight", ()))})
+    except (tomllib.TOMLDecodeError, TypeError, KeyError, BudgetError) as exc:
         raise PeersError(f"peers.toml: {exc}") from exc
 
 

@@ -11,7 +11,7 @@ from .faces import ClientUser
 
 
 class MixedUser(ClientUser):
-    """`deepfake_image` for a picture out of a table; a broken one has to be refused, a good one answered."""
+    """`deepfake_image` for a picture out of a table; a broken one has to be refused, on a good one every face found."""
 
     def on_start(self) -> None:
         super().on_start()
@@ -23,8 +23,9 @@ class MixedUser(ClientUser):
         try:
             verdict = self.client.check_image(self.sending(case.name, case.data))
         except ImageError:
-            if not case.broken:
+            if case.faces is not None:
                 raise
         else:
-            if case.broken:
-                raise ValueError(f"{case.name}: answered with {verdict.label}, it should have been refused")
+            if len(verdict.faces) != case.faces:
+                expected = "it should have been refused" if case.faces is None else f"{case.faces} are on it"
+                raise ValueError(f"{case.name}: {len(verdict.faces)} faces found, {expected}")

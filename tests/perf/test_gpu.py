@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def measured(latencies_ms, errors=0, load=None, delay_ms=0.0):
 
 
 def served(rate=0.0, per_second=7000.0, p99_ms=9.0, held=True, cores=8.0, gpu_mb=1500.0):
-    return Served("load", 256, rate, per_second, 5.0, p99_ms, 0, held, cores, 4.0, gpu_mb, 0.8, 5)
+    return Served("load", 256, rate, per_second, 5.0, p99_ms, 9000, 0, held, cores, 4.0, gpu_mb, 0.8, 5)
 
 
 def test_the_committed_table_is_valid():
@@ -79,7 +80,7 @@ def test_requests_in_flight_are_shared_out_whole():
 
 def test_generators_add_up_and_percentiles_are_of_all_answers():
     found = together([measured([10.0] * 100), measured([20.0] * 300, errors=2)])
-    assert (found.per_second, found.failed, found.p50_ms) == (200.0, 2, 20.0)
+    assert (found.per_second, found.requests, found.failed, found.p50_ms) == (200.0, 402, 2, 20.0)
     assert found.held and found.generator_cores == pytest.approx(1.8)
 
 
@@ -95,7 +96,8 @@ def test_a_bar_whose_rate_was_not_held_is_not_measured_and_never_kept():
     assert set(states.values()) == {"kept"}
     unheld = budgets.judge(bars, figures([served(), served(3100, held=False)], 16))
     assert {v.budget.figure: v.state for v in unheld}["half.p99_ms"] == "not measured"
-    missed = budgets.judge(bars, figures([served(per_second=500, gpu_mb=2500), served(3100, p99_ms=20, cores=12)], 16))
+    bad = [served(per_second=500, gpu_mb=2500), replace(served(3100, p99_ms=20, cores=12), failed=90)]
+    missed = budgets.judge(bars, figures(bad, 16))
     assert {v.state for v in missed} == {"missed"}
 
 
@@ -105,6 +107,14 @@ def test_the_page_holds_parts_loads_and_verdicts():
     assert "| decode | 64 | 12,346 | 5.00 | 6.00 | 1.50 | 900 |" in text
     assert "| open, 3100/s | 7,000 (rate not held) |" in text
     assert "not measured" in text and "JPEG to score" in text
+
+
+def test_the_parts_alone_are_the_code_that_the_server_runs():
+    code = (
+        "from perf.repository import import_served; import_served(); import dali, dali_host, runtimes; runtimes.on_gpu"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(Nvml().available, reason="this machine has a GPU")

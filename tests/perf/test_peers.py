@@ -1,10 +1,10 @@
 """The comparison with other servers: its table, its student, its ratios. No peer is started."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
+from perf import budgets
 from perf.peers import compare
 from perf.peers.compare import OURS, Measurement
 from perf.peers.settings import TABLE, Peer, PeersError, network_of, settings
@@ -70,14 +70,14 @@ def test_ratios_are_of_medians_over_rounds_and_of_the_same_load():
 
 def test_a_peer_that_answered_nothing_has_no_ratio_to_divide_by():
     found = compare.rows([measurement(), measurement("peer", per_second=0.0)])
-    page = compare.page(found, {}, {"peer": 0.001}, "How.")
+    page = compare.page(found, {}, {"peer": 0.001}, "How.", [])
     assert "| peer | 8 | 0.0 (0.00x) |" in page
 
 
 def test_the_page_says_how_many_times_more_ours_serves_at_each_ones_best():
     measured = [measurement(per_second=150), measurement(in_flight=1, per_second=60)]
     measured += [measurement("peer", per_second=50), measurement("peer", in_flight=1, per_second=75)]
-    page = compare.page(compare.rows(measured), {"peer": "what it is"}, {"peer": 0.0012}, "How.")
+    page = compare.page(compare.rows(measured), {"peer": "what it is"}, {"peer": 0.0012}, "How.", [])
     assert "| peer | 75.0 at 1 | 2.00 | 40.0 | 0.0012 | what it is |" in page
 
 
@@ -92,7 +92,24 @@ def test_the_network_of_a_graph_is_known_by_its_hash(tmp_path):
         network_of(graph)
 
 
-def test_every_measured_number_stands_in_the_rows_for_json():
-    (row,) = compare.figures(compare.rows([measurement()]))
-    assert row["server"] == OURS and row["per_second"] == 100.0
-    assert replace(measurement(), round=1).round == 1
+def peer(name, environment):
+    return Peer(name, "what", environment, ("{port}",), 1, 1)
+
+
+def test_the_bars_are_about_the_better_torch_and_the_best_of_those_with_our_graph():
+    measured = [measurement(per_second=120, p95_ms=60), measurement(in_flight=1, per_second=60)]
+    measured += [measurement("slow torch", per_second=20), measurement("torch", per_second=40)]
+    measured += [measurement("FastAPI", per_second=150, p95_ms=50), measurement("LitServe", per_second=100)]
+    peers = [peer("slow torch", "torch"), peer("torch", "torch"), peer("FastAPI", "onnx"), peer("LitServe", "litserve")]
+    verdicts = budgets.judge(list(settings(TABLE.read_text()).bars), compare.figures(compare.rows(measured), peers))
+    found = {v.budget.figure: (v.state, v.measured, v.reason) for v in verdicts}
+    assert found == {
+        "torch.throughput": ("kept", 3.0, "torch"),
+        "our graph.throughput": ("missed", 0.8, "FastAPI"),
+        "our graph.p95": ("missed", 1.2, "FastAPI"),
+    }
+
+
+def test_a_bar_about_peers_that_were_left_out_does_not_fail():
+    verdicts = budgets.judge(list(settings(TABLE.read_text()).bars), compare.figures(compare.rows([measurement()]), []))
+    assert budgets.exit_code(verdicts) == 0

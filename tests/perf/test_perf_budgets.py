@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 
 import pytest
 
-from perf.budgets import Budget, BudgetError, Figure, exit_code, judge, load_budgets, table
+from perf.budgets import (
+    NO_GPU,
+    OUT_OF_SIGHT,
+    Budget,
+    BudgetError,
+    Figure,
+    exit_code,
+    judge,
+    load_budgets,
+    table,
+)
+from perf.figures import Summary
+from perf.named import NOT_HELD
 from perf.profiles import load_profiles
 from serving.options import PROFILES
 
@@ -50,6 +63,27 @@ def test_the_exit_code_is_the_verdict():
     assert (exit_code([kept]), exit_code([kept, missed]), exit_code(judge([FAST], {}))) == (0, 1, 0)
 
 
+@pytest.mark.parametrize(
+    ("figure", "expected"),
+    [
+        (Figure(None, NO_GPU), 0),
+        (Figure(None, OUT_OF_SIGHT), 0),
+        (Figure(None, NOT_HELD), 1),
+        (Figure(math.nan), 1),
+    ],
+    ids=["no GPU", "another machine's server", "rate not held", "nothing answered"],
+)
+def test_what_should_have_been_measured_and_was_not_fails_the_run(figure, expected):
+    assert exit_code(judge([FAST], {FAST.figure: figure})) == expected
+
+
+def test_a_run_of_one_profile_answers_for_its_own_budgets_and_for_errors_memory_and_cpu():
+    of_mixed = {
+        budget.figure.partition(".")[0] for budget in load_budgets("embedded-cpu") if budget.about_run({"mixed"})
+    }
+    assert of_mixed == {"mixed", "errors", "memory", "cpu"}
+
+
 def test_the_table_tells_limit_value_and_margin():
     text = table(judge([FAST, MANY], {FAST.figure: Figure(40.0), MANY.figure: Figure(1234.0)}))
     assert "< 50 ms" in text
@@ -71,14 +105,16 @@ def test_every_deployment_has_the_floors_of_the_users_and_bars(deployment):
 def test_budgets_speak_of_loads_that_there_are(deployment):
     profiles = load_profiles()
     for budget in load_budgets(deployment):
-        profile, load, *_ = budget.figure.split(".")
+        profile, load, *rest = budget.figure.split(".")
         if profile in profiles and profile not in ("overload", "soak"):
             names = {load.name for phase in profiles[profile].phases for load in phase.loads}
             assert load in names | {"face", "image"}, budget.figure
+            assert rest and rest[0] in FIELDS, budget.figure
         else:
             assert profile in {"overload", "soak", "memory", "cpu", "errors"}, budget.figure
 
 
+FIELDS = {field.name for field in fields(Summary)} | {"queue_share", "mean_batch", "share_of_limit"}
 BROKEN = {
     "unknown kind": 'figure = "a"\nabout = ""\nkind = "wish"\nunit = "s"\nbelow = 1.0',
     "no limit": 'figure = "a"\nabout = ""\nkind = "bar"\nunit = "s"',

@@ -27,6 +27,8 @@ def test_a_request_that_was_never_sent_is_a_failed_one(load, outcome):
 def test_late_answers_are_counted_where_there_is_a_deadline(load, outcome):
     latencies = [10.0] * 9 + [60.0]
     assert summary(outcome(load(deadline_ms=50.0), latencies)).late_ratio == pytest.approx(0.1)
+    failed = outcome(load(deadline_ms=50.0), latencies, errors={0: "ServerError: no"}, due=20)
+    assert summary(failed).late_ratio == pytest.approx((1 + 1 + 10) / 20), "what never came is late"
     assert math.isnan(summary(outcome(load(), latencies)).late_ratio)
 
 

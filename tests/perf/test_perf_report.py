@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from perf import named, overload, report
-from perf.budgets import Budget, judge
+from perf.budgets import Budget, judge, load_budgets
 from perf.document import Material, document, taken
 from perf.figures import summary
 from perf.limits import Limits
@@ -114,6 +114,8 @@ def test_figures_have_the_names_that_budgets_use(material):
     assert figures["memory.host_mb"] == 1200.0
     assert figures["memory.gpu_gb"] is None
     assert figures["errors.ratio"] == 0.0
+    of_all = [b.figure for b in load_budgets("embedded-cpu") if b.about_run({"overload", "soak"})]
+    assert len(of_all) > 6 and set(of_all) <= set(figures)
 
 
 def test_what_others_took_of_the_machine_is_told(results):
@@ -130,6 +132,17 @@ def test_the_rest_of_the_way_is_what_no_step_explains(way):
     assert way.rest_ms == pytest.approx(1.0)
     assert way.server_ms == 10.0
     assert way.mean_batch("preprocess") == 2.0
+
+
+def test_an_overload_whose_rate_was_not_held_is_none(results):
+    outcomes = results[3].measured.outcomes
+    told = overload.judge(outcomes["interactive"], outcomes["bulk"])
+    assert named.figures(results, None, told, gpu=False)["overload.bulk.shed"].value == 0.0
+    results[3].summaries["bulk"] = replace(results[3].summaries["bulk"], held=False)
+    found = named.figures(results, None, told, gpu=False)
+    of_it = [figure for name, figure in found.items() if name.startswith("overload.")]
+    assert {(figure.value, figure.reason) for figure in of_it if figure.reason} == {(None, named.NOT_HELD)}
+    assert found["overload.bulk.shed"].value is None and found["overload.recovery_s"].value is None
 
 
 def test_a_rate_that_was_not_held_is_no_figure(result, load, outcome):
