@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facewarden import Client
+from facewarden import Client, FacewardenError
 from facewarden._cli import main as facewarden
 from serving.errors import ServingError, SetupError
 from serving.installation import CACHE, ROOT
@@ -65,7 +65,7 @@ def main() -> int:
     except SetupError as exc:
         print(f"cannot run the demo: {exc}", file=sys.stderr)
         return 2
-    except ServingError as exc:
+    except (ServingError, FacewardenError) as exc:
         print(f"the server failed: {exc}", file=sys.stderr)
         return 1
 

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from .api import ApiError
-from .errors import ServingError, SetupError
+from .errors import ServingError, SetupError, VersionError
 from .installation import CACHE
 from .options import PROFILES, Options
 from .server import Server
-from .versions import ROLLBACK, newest
+from .versions import ROLLBACK, check_host, newest
 from .watchdog import Watchdog
 
 EXIT_DONE, EXIT_SERVER, EXIT_SETUP = 0, 1, 2
@@ -72,12 +72,12 @@ def with_log(options: Options, log: str | None) -> Options:
 def serve(options: Options) -> None:
     """Runs a server with its watchdog until a signal asks it to stop."""
     _on_signals(signal.default_int_handler)
+    # Waited for, not handled: in the middle of a canary, a load would look like a model that hangs.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     server = Server(options)
     try:
         server.start()
         server.wait_ready()
-        # Waited for, not handled: in the middle of a canary, a load would look like a model that hangs.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         print(
             f"ready: gRPC {server.url}, HTTP port {options.http_port}, metrics port {options.metrics_port}", flush=True
         )
@@ -96,11 +96,20 @@ def serve(options: Options) -> None:
 
 def take_up(server: Server) -> None:
     """Loads the newest version of the classifier; the old one answers until the new one does, and where it fails."""
+    folder = newest(server.options.model_repository / "classifier")
     try:
+        if server.options.profile == "embedded-cpu":
+            check_host(folder)
         server.api.load("classifier", timeout_s=server.options.ready_timeout_s)
-        print(f"classifier: version {newest(server.options.model_repository / 'classifier').name}", flush=True)
+        print(f"classifier: version {folder.name}", flush=True)
+    except VersionError as exc:
+        print(f"the classifier stays as it was: {exc}", file=sys.stderr, flush=True)
     except ApiError as exc:
-        print(f"the classifier stays as it was: {exc}; withdraw the version: {ROLLBACK}", file=sys.stderr, flush=True)
+        print(
+            f"the classifier stays as it was: {exc}; withdraw the version: {ROLLBACK} NUMBER",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _on_signals(handler: Callable[..., object] | signal.Handlers) -> None:

@@ -6,6 +6,7 @@ KServe v2 with Triton's binary tensor data and model repository extensions.
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -69,7 +70,7 @@ class Api:
                 return content
         except urllib.error.HTTPError as exc:
             raise ApiError(_reason(exc)) from exc
-        except OSError as exc:  # URLError, time-outs and broken connections alike
+        except (OSError, http.client.HTTPException) as exc:  # time-outs, broken connections, no HTTP at all
             raise NoAnswerError(f"no answer from {self.address} within {timeout_s:g} s ({exc})") from exc
 
 

@@ -18,7 +18,6 @@ from .options import CALLED, ROOT
 
 FACE_JPEG = ROOT / "model_repository" / "preprocess" / "warmup" / "face.jpg"
 OVERLOADED = "Exceeds maximum queue size"  # busy is not broken
-INTERACTIVE = {"priority": 1}
 
 
 class CanaryError(Exception):
@@ -50,18 +49,7 @@ INPUTS: dict[str, Callable[[], dict[str, np.ndarray]]] = {
     "deepfake_image": lambda: {"IMAGE": _image()},
     "deepfake_video": lambda: {"IMAGE": _image()[None], "TIME": np.zeros((1, 1)), "FRAME": np.zeros((1, 1), np.int64)},
 }
-PARAMETERS: dict[str, Callable[[], dict[str, int | bool]]] = {
-    "image_check": INTERACTIVE.copy,
-    "preprocess": INTERACTIVE.copy,
-    "classifier": INTERACTIVE.copy,
-    "deepfake_face": INTERACTIVE.copy,
-    "deepfake_image": INTERACTIVE.copy,
-    "deepfake_video": lambda: {  # a stream of one frame
-        "sequence_id": secrets.randbelow(2**63 - 1) + 1,
-        "sequence_start": True,
-        "sequence_end": True,
-    },
-}
+PRIORITISED = ("image_check", "preprocess", "classifier", "deepfake_face", "deepfake_image")
 
 
 def inputs(model: str, models: Collection[str]) -> dict[str, np.ndarray]:
@@ -69,11 +57,18 @@ def inputs(model: str, models: Collection[str]) -> dict[str, np.ndarray]:
     return _decoded() if model == "classifier" and "preprocess" in models else INPUTS[model]()
 
 
+def parameters(model: str) -> dict[str, int | bool]:
+    """With what else `model` is asked: as an interactive request; a video as a stream of one frame."""
+    if model == "deepfake_video":
+        return {"sequence_id": secrets.randbelow(2**63 - 1) + 1, "sequence_start": True, "sequence_end": True}
+    return {"priority": 1} if model in PRIORITISED else {}
+
+
 def probe(api: Api, models: Collection[str], timeout_s: float) -> None:
     """One inference a model, in this order; CanaryError for the first without an answer."""
     for model in models:
         try:
-            api.infer(model, inputs(model, models), timeout_s, **PARAMETERS.get(model, dict)())
+            api.infer(model, inputs(model, models), timeout_s, **parameters(model))
         except ApiError as exc:
             if OVERLOADED not in str(exc):
                 raise CanaryError(model, exc) from exc

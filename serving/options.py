@@ -39,7 +39,7 @@ class Options:
         ready_timeout_s: from the start until the first answered canary.
         stop_timeout_s: what requests in flight get on a stop before the process group is killed.
         canary_interval_s, canary_timeout_s: the watchdog's rhythm, and how long one canary may take.
-        extra_arguments: passed on to `tritonserver`, for example TLS files.
+        extra_arguments: passed on to `tritonserver`, for example --log-verbose=1.
     """
 
     profile: str = "embedded-cpu"
@@ -70,6 +70,12 @@ class Options:
         for name in ("grpc_port", "http_port", "metrics_port"):
             if getattr(self, name) == 0:
                 object.__setattr__(self, name, free_port())
+        if not all(0 < port < 65536 for port in self.ports().values()) or len(set(self.ports().values())) < 3:
+            ports = ", ".join(f"{name} {port}" for name, port in self.ports().items())
+            raise SetupError(f"ports are three different numbers from 1 to 65535, or 0 for a free one; got {ports}")
+        for name in ("ready_timeout_s", "canary_interval_s", "canary_timeout_s"):
+            if getattr(self, name) <= 0:
+                raise SetupError(f"--{name.replace('_', '-')} is above 0, got {getattr(self, name):g}")
 
     @property
     def models(self) -> tuple[str, ...]:

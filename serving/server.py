@@ -19,12 +19,13 @@ from .errors import ServerError, SetupError
 from .installation import Installation, find_tritonserver
 from .options import Options
 from .processes import Stub, dying_with_parent, kill, kill_group, stubs
-from .versions import newest
+from .versions import check_host, newest
 
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_BYTES = 64 * 2**20  # room for the stubs' regions
 ADMIN = "facewarden-admin"  # key of the restricted protocols
 RESTRICTED = "model-repository,shared-memory,trace,logging"  # nobody but the watchdog needs them
+OF_NO_GPU = ("unable to create stream", "pinned memory", "cudadriverhelper")  # errors that every start without one logs
 CHECKED_OUT = "it is part of the repository: git checkout model_repository"
 NEEDED_FILES = {  # file: how it comes to be there
     "classifier/warmup/face.jpg": CHECKED_OUT,
@@ -148,7 +149,7 @@ class Server:
             return ""
         lines = self.options.log.read_text(errors="replace").splitlines()
         errors = [line.partition("] ")[2] for line in lines if line.startswith("E") and "] " in line]
-        serious = [line for line in errors if "stream" not in line and "pinned memory" not in line.lower()]
+        serious = [line for line in errors if not any(word in line.lower() for word in OF_NO_GPU)]
         return f"; log {self.options.log}: {serious[-1].strip()}" if serious else f"; log {self.options.log}"
 
     def _command(self, installation: Installation) -> list[str]:
@@ -197,13 +198,16 @@ def _tls(options: Options) -> dict[str, object]:
 def check_machine(options: Options) -> None:
     """Raises SetupError, with the next step, for what would make the start fail."""
     for name, port in options.ports().items():
+        host = options.http_host if name == "--http-port" else options.host
         with socket.socket() as probe_socket:
             probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe_socket.bind((options.host, port))
+                probe_socket.bind((host, port))
+            except socket.gaierror as exc:
+                raise SetupError(f"{host} is no IPv4 address or name of this machine ({exc.strerror})") from None
             except OSError as exc:
                 raise SetupError(
-                    f"{options.host}:{port} cannot be used ({exc.strerror}); stop what listens there, or give {name}"
+                    f"{host}:{port} cannot be used ({exc.strerror}); stop what listens there, or give {name}"
                 ) from None
     free = shutil.disk_usage(SHARED_MEMORY).free
     if free < SHARED_MEMORY_BYTES:
@@ -214,6 +218,8 @@ def check_machine(options: Options) -> None:
     for path, remedy in needed.items():
         if not path.exists():
             raise SetupError(f"{path} is missing; {remedy}")
+    if options.profile == "embedded-cpu":
+        check_host(newest(options.model_repository / "classifier"))
 
 
 def _environment(installation: Installation) -> dict[str, str]:

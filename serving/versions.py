@@ -71,11 +71,22 @@ def check_files(folder: Path) -> dict:
     try:
         manifest: dict = json.loads((folder / "manifest.json").read_text())
         wrong = [name for name, expected in manifest["files"].items() if digest(folder / name) != expected]
+        number = manifest["model_version"]
     except (OSError, ValueError, KeyError) as exc:
         raise VersionError(f"{folder} is no published version: {exc!r}") from exc
-    if wrong or manifest["model_version"] != int(folder.name):
+    if wrong or number != int(folder.name):
         raise VersionError(f"{folder} is not what its manifest describes ({wrong or 'number'}); publish it again")
     return manifest
+
+
+def check_host(folder: Path) -> None:
+    """Raises VersionError where a version's `model.py` cannot serve a CPU: before version 7's it did not decode."""
+    host = folder / "model.py"
+    if not host.is_file() or "decoder" not in host.read_text():
+        raise VersionError(
+            f"version {folder.name} of the classifier has no model.py that decodes, as embedded-cpu needs it; copy "
+            f"model.py and runtimes.py of the shipped version into {folder}, or serve another: {ROLLBACK} NUMBER"
+        )
 
 
 def digest(path: Path) -> str:

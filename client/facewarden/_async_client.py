@@ -98,7 +98,7 @@ class AsyncClient(BaseClient):
         self._retry(timeout_s)
         session = Session(heatmap)
         source = timed_frames_async(frames, fps, max_side_px)
-        feed = AsyncFeed(source, window, drop == "oldest") if ahead(frames, drop, window) else None
+        feed = AsyncFeed(source, window, drop == "oldest") if ahead(frames, drop, window, fps, max_side_px) else None
         try:
             async with aclosing(feed.items() if feed else source) as items:
                 async for frame in items:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, nullcontext
 
 from ._client import Client
-from ._errors import DeadlineError, FacewardenError, UnavailableError
+from ._errors import FacewardenError, ImageError
 from ._files import Results, find_images
 from ._show import HEAD, Progress, verdict_line, wants_colour
 from ._verdict import Verdict
@@ -56,25 +56,26 @@ def _remaining(paths: list[str], results: Results | None) -> tuple[list[str], in
 
 
 def _check(paths: list[str], client: Client, printer: _Printer, results: Results | None) -> int:
-    feed, failed, answered = _Feed(paths), 0, 0
+    feed, failed, answered, lost = _Feed(paths), 0, 0, None
     with closing(client.check_images(feed)) as verdicts:
         for verdict in verdicts:
             feed.stopped = feed.stopped or (unanswered(verdict.error) and not healthy(client))
             if feed.stopped and unanswered(verdict.error):
-                continue  # not an answer: a run that resumes asks again
-            if results:
-                results.write(verdict)
+                lost = verdict.error
+                continue
+            if results and not unanswered(verdict.error):
+                results.write(verdict)  # what is no answer is not kept: a run that resumes asks again
             printer.show(verdict)
-            answered += 1
+            answered += not unanswered(verdict.error)
             failed += verdict.error is not None
     if feed.stopped:
-        raise LostError(f"The server at {client.url} is gone; {answered} of {len(paths)} images are answered.")
+        raise LostError(f"The server is lost: {lost} {answered} of {len(paths)} images are answered.")
     return failed
 
 
 def unanswered(error: FacewardenError | None) -> bool:
     """Whether the error is about the server, not about the picture."""
-    return isinstance(error, UnavailableError | DeadlineError)
+    return error is not None and not isinstance(error, ImageError)
 
 
 def healthy(client: Client) -> bool:

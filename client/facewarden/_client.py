@@ -127,7 +127,7 @@ class Client(BaseClient):
         self._retry(timeout_s)
         session = Session(heatmap)
         source = timed_frames(frames, fps, max_side_px)
-        feed = Feed(source, window, drop == "oldest") if ahead(frames, drop, window) else None
+        feed = Feed(source, window, drop == "oldest") if ahead(frames, drop, window, fps, max_side_px) else None
         try:
             with closing(feed.items() if feed else source) as items:
                 for frame in items:
@@ -225,6 +225,10 @@ class Client(BaseClient):
                 error = self._error(exc)
                 if (pause_s := retry.pause_s(error)) is None:
                     raise retry.cause(error) from exc
+            except ValueError as exc:
+                if not self._closed.is_set():
+                    raise
+                raise self._closed_error() from exc  # gRPC: the channel was closed in between
             arguments |= again
             self._closed.wait(pause_s)
         raise self._closed_error()

@@ -66,6 +66,7 @@ class Rule(NamedTuple):
 
 
 NO_SERVER = "No server answers at {url}: {message}"
+NO_GRPC = "The server at {url} does not speak gRPC; Triton's gRPC port is 8001."
 NOT_READY = "The server at {url} is not ready: {message}"
 RULES: tuple[Rule, ...] = (  # the first that matches counts
     # A stream that the server has forgotten, or never knew: it is started again where its last answer left it.
@@ -82,8 +83,8 @@ RULES: tuple[Rule, ...] = (  # the first that matches counts
     # A model's process has died; the server's watchdog brings it back within seconds.
     Rule("", "Stub process", UnavailableError, True, "The model at {url} is restarting."),
     Rule("UNAVAILABLE", "protocol is restricted", AccessError, False, "{message}"),
-    Rule("UNAVAILABLE", "HTTP/2", UnavailableError, False, "{url} does not speak gRPC; Triton's gRPC port is 8001."),
-    Rule("UNAVAILABLE", "http1.x", UnavailableError, False, "{url} does not speak gRPC; Triton's gRPC port is 8001."),
+    Rule("UNAVAILABLE", "HTTP/2", UnavailableError, False, NO_GRPC),
+    Rule("UNAVAILABLE", "http1.x", UnavailableError, False, NO_GRPC),
     Rule("UNAVAILABLE", "handshake", AccessError, False, "The TLS handshake with {url} failed ({message})."),
     Rule("UNAVAILABLE", "Misformatted domain", UnavailableError, False, NO_SERVER),
     Rule("UNAVAILABLE", "", UnavailableError, True, NO_SERVER),
@@ -91,11 +92,11 @@ RULES: tuple[Rule, ...] = (  # the first that matches counts
     Rule("INVALID_ARGUMENT", "", ImageError, False, "{message}"),
     Rule("RESOURCE_EXHAUSTED", "larger than max", ImageError, False, "The image is too large: {message}"),
     Rule("RESOURCE_EXHAUSTED", "", OverloadedError, False, "{message}"),
-    Rule("DEADLINE_EXCEEDED", "", DeadlineError, False, "{url} has not answered in time."),
+    Rule("DEADLINE_EXCEEDED", "", DeadlineError, False, "The server at {url} has not answered in time."),
     Rule("UNAUTHENTICATED", "", AccessError, False, "{message}"),
     Rule("PERMISSION_DENIED", "", AccessError, False, "{message}"),
     Rule("CANCELLED", "", ClosedError, False, "The call was cancelled."),
-    Rule("UNIMPLEMENTED", "", ServerError, False, "{url} is not a Triton server: {message}"),
+    Rule("UNIMPLEMENTED", "", ServerError, False, "What answers at {url} is no Triton server: {message}"),
     Rule("", "", ServerError, False, "{message}"),
 )
 

@@ -43,6 +43,14 @@ def _below(folder: str) -> Iterator[str]:
     yield from (error.filename for error in unreadable)
 
 
+def require_writable(path: str) -> None:
+    """Raises ResultsError where a file that is written at the end could not be."""
+    try:
+        open(path, "ab").close()
+    except OSError as exc:
+        raise ResultsError(f"'{path}' cannot be written: {exc.strerror}.") from exc
+
+
 class Results:
     """JSON Lines or CSV, one record an image, each written whole as soon as it is known.
 

@@ -51,6 +51,7 @@ class Options:
         for path in filter(None, (self.ca, self.cert, self.key)):
             if not os.path.isfile(path):
                 raise ValueError(f"no such certificate or key file: {path}")
+        normalise(self.url)
         self.metadata(None)
 
     @property

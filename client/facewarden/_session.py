@@ -51,6 +51,8 @@ class Session:
     def failed(self, error: FacewardenError, frame: int, time_s: float, latency_ms: float) -> FrameVerdict:
         """What to answer for a frame that was not judged."""
         self._started &= isinstance(error, ImageError)  # any other error leaves open what the server knows
+        if isinstance(error, ImageError) and "RESUME" in str(error):
+            self._resume = None  # a server of another release does not take it: the stream begins anew
         so_far = self._shown.so_far
         so_far = replace(so_far, failed=so_far.failed + 1)
         self._shown = replace(self._shown, so_far=so_far)

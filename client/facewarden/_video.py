@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -39,8 +40,12 @@ class Frame(NamedTuple):
     time_s: float  # from the start of the video; for bare images since the first
 
 
-def ahead(frames: object, drop: Drop | None, window: int) -> bool:
+def ahead(frames: object, drop: Drop | None, window: int, fps: float | None, max_side_px: int | None) -> bool:
     """Whether frames are fetched before their turn; ValueError for options that cannot work."""
+    if fps is not None and not fps > 0:
+        raise ValueError(f"fps must be above 0, not {fps}")
+    if max_side_px is not None and max_side_px < 1:
+        raise ValueError(f"max_side_px must be at least 1, not {max_side_px}")
     if drop not in (None, "oldest"):
         raise ValueError(f"drop must be 'oldest' or None, not {drop!r}")
     if window < 1:
@@ -75,7 +80,8 @@ async def timed_frames_async(
         while (frame := await asyncio.to_thread(next, source, None)) is not None:
             yield frame
     finally:
-        source.close()
+        with suppress(ValueError):  # a cancelled task leaves a thread in it, which ends with its frame
+            source.close()
 
 
 class _Clock:

@@ -11,6 +11,7 @@ from typing import Any
 from ._check import LostError, healthy, unanswered
 from ._client import Client
 from ._errors import VideoError
+from ._files import require_writable
 from ._report import Report
 from ._show import Progress, event_line, live_line, printable, summary_lines, wants_colour
 from ._stream import FrameVerdict, Summary
@@ -20,6 +21,8 @@ from ._video import Drop, frame_count
 def run(args: Namespace, client: Client) -> int:
     """0: every frame answered; 1: some frame or the video failed. Raises LostError when the server is gone for good."""
     report = Report() if args.report else None
+    if args.report:
+        require_writable(args.report)
     client.ping()
     with Progress(None if args.live else frame_count(args.video)) as progress:
         printer = _Printer(args, progress)
@@ -27,14 +30,14 @@ def run(args: Namespace, client: Client) -> int:
         printer.summary(summary, error)
     if report:
         report.write(args.report, args.video, summary)
-    if isinstance(error, LostError):
+    if isinstance(error, LostError | KeyboardInterrupt):
         raise error
     return 1 if error or summary.failed else 0
 
 
 def _frames(
     args: Namespace, client: Client, printer: _Printer, report: Report | None
-) -> tuple[Summary, VideoError | LostError | None]:
+) -> tuple[Summary, VideoError | LostError | KeyboardInterrupt | None]:
     summary = Summary()
     drop: Drop | None = "oldest" if args.live else None
     try:
@@ -45,8 +48,8 @@ def _frames(
                 if report:
                     report.add(frame)
                 if unanswered(frame.error) and not healthy(client):
-                    raise LostError(f"The server at {client.url} is gone; {summary.frames} frames were counted.")
-    except (VideoError, LostError) as exc:
+                    raise LostError(f"The server is lost: {frame.error} {summary.frames} frames were counted.")
+    except (VideoError, LostError, KeyboardInterrupt) as exc:  # Ctrl-C is how a camera's stream ends
         return summary, exc
     return summary, None
 
@@ -66,10 +69,11 @@ class _Printer:
             _print_json(event.to_json()) if self._json else print(event_line(event, self._colour), flush=True)
         self._progress.advance(live_line(frame))
 
-    def summary(self, summary: Summary, error: Exception | None) -> None:
+    def summary(self, summary: Summary, error: BaseException | None) -> None:
         self._progress.clear()
         if self._json:
-            _print_json({**summary.to_json(), "path": self._path, "error": None if error is None else str(error)})
+            told = None if error is None else str(error) or "Interrupted."
+            _print_json({**summary.to_json(), "path": self._path, "error": told})
             return
         print("\n".join(summary_lines(summary, self._path, self._colour)))
         if isinstance(error, VideoError):

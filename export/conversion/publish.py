@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from serving.errors import VersionError
-from serving.versions import digest, move, newest, next_number, versions, withdrawn
+from serving.versions import check_host, digest, move, newest, next_number, versions, withdrawn
 
 from .. import machine
 from ..data.faces import Face, find_faces, known_faces, of_split
@@ -150,6 +150,7 @@ def draft(repository: Path, number: int) -> Iterator[Path]:
     aside.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="draft-", dir=aside))
     try:
+        check_host(newest(model))
         for host in newest(model).glob("*.py"):
             shutil.copy(host, folder)  # a version keeps the code that it is served with
         yield folder

@@ -7,6 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from facewarden import (
+    AccessError,
+    DeadlineError,
+    FacewardenError,
+    ImageError,
+    OverloadedError,
+    ServerError,
+    UnavailableError,
+)
+from facewarden._check import unanswered
 from facewarden._cli import main, parser
 from facewarden._show import printable, verdict_line
 from facewarden._verdict import Verdict
@@ -38,6 +48,7 @@ USAGE = {
     "header without a value": ["status", "--header", "name"],
     "certificate without its key": ["status", "--cert", __file__],
     "output of an unknown kind": ["check", "a.jpg", "--output", "out.txt"],
+    "report into no folder": ["watch", "a.mp4", "--report", "no/such/folder/report.html"],
 }
 
 
@@ -50,6 +61,12 @@ def test_usage_is_exit_2(argv: list[str], capsys: pytest.CaptureFixture[str]) ->
     out, err = capsys.readouterr()
     assert (code, out) == (2, "")
     assert "Traceback" not in err and err
+
+
+@pytest.mark.parametrize("kind", [AccessError, DeadlineError, OverloadedError, ServerError, UnavailableError])
+def test_only_an_answer_about_the_picture_itself_is_kept_for_a_run_that_resumes(kind: type[FacewardenError]) -> None:
+    assert unanswered(kind("No."))
+    assert not unanswered(ImageError("Broken.")) and not unanswered(None)
 
 
 @pytest.mark.parametrize("command", [["check", "a.jpg"], ["check", "a.jpg", "--json"], ["watch", "a.mp4"], ["status"]],

@@ -179,6 +179,20 @@ def test_ctrl_c_stops_cleanly_and_the_run_resumes(server: Any, run: Run, tmp_pat
     assert code == 0 and len(lines(out)) == 3
 
 
+def test_ctrl_c_ends_a_video_with_its_summary_and_report(server: Any, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    clip = make_clip(tmp_path / "clip.mp4", 400)
+    with start(server, "watch", clip, "--json", "--report", report) as process:
+        assert process.stdout
+        seen = [process.stdout.readline() for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    found = lines("".join(seen) + out)
+    assert (process.returncode, err) == (130, "Interrupted.\n")
+    assert (found[-1]["type"], found[-1]["error"]) == ("summary", "Interrupted.") and 0 < found[-1]["frames"] < 400
+    assert "</html>" in report.read_text()
+
+
 def test_a_reader_that_has_seen_enough_is_no_traceback(server: Any) -> None:
     with start(server, "check", *[PHOTO] * 40, "--json") as process:
         assert process.stdout and process.stderr

@@ -1,7 +1,11 @@
 """Frames of a video file: upright, in the right colours, cleanly refused."""
 
+import asyncio
 import io
 import struct
+import threading
+from collections.abc import Iterator
+from contextlib import aclosing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ import pytest
 from PIL import Image
 
 from facewarden import VideoError
-from facewarden._video import frame_count, timed_frames
+from facewarden._video import frame_count, timed_frames, timed_frames_async
 
 av = pytest.importorskip("av")
 
@@ -52,6 +56,30 @@ def test_frames_come_in_order_with_times_and_true_colours(tmp_path: Path, colors
         rgb = decoded(frame.image)
         assert rgb.shape == (96, 128, 3)
         assert abs(rgb[48, 20] - LEFT).max() < 8 and abs(rgb[48, 100] - RIGHT).max() < 8
+
+
+def test_a_task_that_is_cancelled_in_the_middle_of_a_frame_is_cancelled() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[bytes]:
+        begun.set()
+        go_on.wait()
+        yield b""
+
+    async def watch() -> None:
+        async with aclosing(timed_frames_async(slow())) as frames:
+            async for _ in frames:
+                pass
+
+    async def cancelled() -> bool:
+        task = asyncio.create_task(watch())
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        await asyncio.wait([task])
+        go_on.set()
+        return task.cancelled()
+
+    assert asyncio.run(cancelled())
 
 
 QUARTER_TURN = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 96 << 16, 0, 1 << 30)  # as telephones write it

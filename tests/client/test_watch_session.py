@@ -77,6 +77,16 @@ def test_after_a_lost_answer_the_next_frame_starts_anew(tensors: Any, error: Any
     assert ("sequence_start" in session.call(2, 0.08, b"jpeg").arguments) == starts
 
 
+def test_a_state_that_the_server_refuses_is_given_up(tensors: Any) -> None:
+    session = Session()
+    session.call(0, 0.0, b"jpeg").read(tensors, 1.0)
+    session.failed(UnavailableError("Gone."), 1, 0.04, 5.0)
+    assert sent(session.call(2, 0.08, b"jpeg")) == ["IMAGE", "TIME", "FRAME", "RESUME"]
+    session.failed(ImageError("RESUME is not what this server gave out: other fields."), 2, 0.08, 5.0)
+    anew = session.call(3, 0.12, b"jpeg")
+    assert anew.arguments["sequence_start"] and sent(anew) == ["IMAGE", "TIME", "FRAME"]
+
+
 def test_an_answer_becomes_a_verdict(tensors: Any) -> None:
     verdict = Session().call(2, 0.2, b"jpeg", dropped=4).read(tensors, 12.0)
     assert (verdict.label, verdict.fake_probability, verdict.image) == ("real", pytest.approx(0.02), b"jpeg")

@@ -1,6 +1,6 @@
 """Bytes and regions are refused for the right reason, and nothing good is refused."""
 
-import contextlib
+import zlib
 
 import numpy as np
 import pytest
@@ -83,12 +83,34 @@ def test_limits_speak_in_numbers(encode):
         Limits(max_bytes=0)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_random_bytes_behind_a_header_are_judged_quickly(encode, seed):
-    header = encode(Image.new("RGB", (64, 64)))[:300]
-    data = header + np.random.default_rng(seed).bytes(200_000)
-    with contextlib.suppress(ImageError):
-        check_image(data, LIMITS)
+def segment(marker: int, content: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
+
+
+def chunk(kind: bytes, content: bytes = b"") -> bytes:
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+PIECES = {  # each would take Pillow seconds to minutes in a file of the largest size
+    "Exif segments": ("JPEG", segment(0xE1, b"Exif\0\0II*\0\x08" + bytes(13))),
+    "empty segments": ("JPEG", segment(0xE0, b"")),
+    "restart markers": ("JPEG", b"\xff\xd0"),
+    "empty chunks": ("PNG", chunk(b"teSt")),
+}
+
+
+@pytest.mark.parametrize(("kind", "piece"), PIECES.values(), ids=PIECES)
+def test_a_header_of_endless_pieces_is_refused_before_they_are_read(encode, kind, piece):
+    data, at = encode(Image.new("RGB", (64, 64)), kind), {"JPEG": 2, "PNG": 33}[kind]
+    check_image(data[:at] + 20 * piece + data[at:], LIMITS)
+    with pytest.raises(ImageError, match="too many pieces; save it anew"):
+        check_image(data[:at] + 2000 * piece + data[at:], LIMITS)
+
+
+def test_metadata_in_a_hundred_pieces_is_no_reason_to_refuse(encode, portrait):
+    data = encode(portrait, quality=80)
+    depth_map = segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + b"x" * 60_000)
+    assert check_image(data[:2] + 100 * depth_map + data[2:], LIMITS).width == portrait.width
 
 
 @pytest.mark.parametrize(

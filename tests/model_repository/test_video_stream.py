@@ -10,7 +10,9 @@ from PIL import Image
 
 import answer
 from events import Jitter, Lasting, Repeats, Timing
-from look import distance, look_at, shift
+from image_check import UPRIGHT, check_image
+from image_check import Limits as ImageLimits
+from look import Look, distance, look_at, shift
 from people import Settings
 from sprt import Calibration, Rates
 from stream import Limits, Score, Stream
@@ -27,10 +29,14 @@ def found(*boxes, confidence=0.9):
     return box, np.full(len(box), confidence), np.tile(LANDMARK, (len(box), 1, 1))
 
 
+def look(data: bytes) -> Look:
+    return look_at(data, check_image(data, ImageLimits()))
+
+
 @pytest.fixture
 def looks(portrait, encode):
     """Small pictures of a slow pan over the portrait."""
-    return [look_at(encode(portrait.crop((i, 0, 400 + i, 400)), quality=80)) for i in range(0, 80, 2)]
+    return [look(encode(portrait.crop((i, 0, 400 + i, 400)), quality=80)) for i in range(0, 80, 2)]
 
 
 def stream() -> Stream:
@@ -80,16 +86,27 @@ def test_a_doubtful_detection_begins_no_track_and_no_more_than_asked_for_are_kep
 @pytest.mark.parametrize("moved", [(6, 0), (-4, 5), (0, 0)])
 def test_a_patch_is_followed(portrait, encode, moved):
     before, after = (
-        look_at(encode(portrait.crop((50 + dx, 20 + dy, 450 + dx, 420 + dy)), quality=80)) for dx, dy in ((0, 0), moved)
+        look(encode(portrait.crop((50 + dx, 20 + dy, 450 + dx, 420 + dy)), quality=80)) for dx, dy in ((0, 0), moved)
     )
     shifted, confidence = shift(before, after, np.array([0.3, 0.1, 0.6, 0.4]))
     assert shifted * 400 == pytest.approx([-moved[0], -moved[1]], abs=1.5)
     assert confidence > 0.1
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_look_is_turned_upright_by_exif(portrait, encode, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    wide = portrait.crop((0, 0, 400, 300))
+    turned = wide.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else wide
+    found, expected = look(encode(wide, exif=exif)).gray, look(encode(turned)).gray
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 2
+
+
 def test_the_hash_knows_a_picture_after_compression_and_tells_others_apart(portrait, encode):
-    first, again = (look_at(encode(portrait, quality=q)).hash for q in (95, 30))
-    other = look_at(encode(portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT))).hash
+    first, again = (look(encode(portrait, quality=q)).hash for q in (95, 30))
+    other = look(encode(portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT))).hash
     assert distance(first, again) <= 8 < 60 < distance(first, other)
 
 
@@ -180,12 +197,17 @@ def test_a_stream_goes_on_elsewhere_as_if_nothing_had_happened(looks):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"[]", b"{}", b"\xff", b'{"people": {"a": 1}}', b" " * 40000],
-    ids=["empty", "list", "bare", "bytes", "odd", "long"],
+    [
+        *(b"", b"[]", b"{}", b"\xff", b'{"people": {"a": 1}}', b" " * 40000, b"[" * 30000),
+        b'{"people": {}, "tracks": [], "last_frame": 7, "time_s": 1, "frames": 8, "frames_with_face": 8}',
+    ],
+    ids=["empty", "list", "bare", "bytes", "odd", "long", "deep", "half"],
 )
 def test_what_was_not_given_out_is_no_state(data):
+    s = stream()
     with pytest.raises(ValueError):
-        answer.restore(stream(), data)
+        answer.restore(s, data)
+    assert (s.last_frame, s.people) == (-1, {}), "nothing of it is taken"
 
 
 def test_memory_stays_bounded(looks):

@@ -18,9 +18,9 @@ import pytest
 import dali
 from dali_host import DaliHost
 from facewarden import Client
-from serving.errors import VersionError
+from serving.errors import SetupError, VersionError
 from serving.installation import ROOT, Installation
-from serving.server import Server
+from serving.server import Server, check_machine
 from serving.versions import check_files, digest, move, newest, next_number, rollback, versions, withdrawn
 
 
@@ -142,6 +142,13 @@ def test_a_running_server_takes_up_a_version_and_goes_back(repository, serving, 
         assert set(asking.more()) == {2}
 
         broken = add_version(repository, 3)
+        host = (broken / "model.py").read_text()
+        (broken / "model.py").write_text("# decodes nothing\n")
+        serving.send_signal(signal.SIGUSR1)
+        assert "version 3 of the classifier has no model.py that decodes" in serving.stderr.readline()
+        assert set(asking.more()) == {2}
+
+        (broken / "model.py").write_text(host)
         (broken / "model.onnx").write_bytes(b"not a model")
         serving.send_signal(signal.SIGUSR1)
         assert serving.stderr.readline().startswith("the classifier stays as it was: ")
@@ -180,6 +187,13 @@ def test_a_polling_server_goes_over_by_itself_and_loads_all_it_finds(
             face = infer("preprocess", {"IMAGE": image[None], "ROI": roi[None]}).as_numpy("FACE")[0]
         (expected,) = DaliHost(dali.preprocess, max_batch_size=1, threads=1).run(IMAGE=[image], ROI=[roi])
         np.testing.assert_array_equal(face, expected)
+
+
+def test_a_version_with_a_host_of_before_is_refused_by_its_number(repository, new_options):
+    (repository / "classifier" / "1" / "model.py").write_text("# asks for FACE, and decodes nothing\n")
+    with pytest.raises(SetupError, match=r"version 1 of the classifier .* copy model\.py"):
+        check_machine(new_options(model_repository=repository))
+    check_machine(new_options(model_repository=repository, profile="embedded-gpu"))
 
 
 def test_rollback_goes_one_back_and_any_kept_version_can_be_served(three):

@@ -39,15 +39,17 @@ class TritonPythonModel:
         try:
             faces = self.faces(requests)
             good = [face for face in faces if not isinstance(face, Exception)]
-            results = self.graph(good) if good else {}
-        except Exception as exc:
+            results, end = self.graph(good) if good else {}, 0
+            answers = []
+            for request, face in zip(requests, faces, strict=True):
+                if isinstance(face, Exception):
+                    answers.append(failed(face))
+                else:
+                    begin, end = end, end + len(face)
+                    answers.append(answer(request, results, slice(begin, end)))
+            return answers
+        except Exception as exc:  # left alone, its traceback with the server's paths would reach the callers
             return [failed(exc) for _ in requests]
-        ends = np.cumsum([len(face) for face in good])[:-1]
-        rows = {name: iter(np.split(array, ends)) for name, array in results.items()}
-        return [
-            failed(face) if isinstance(face, Exception) else answer(request, {name: next(rows[name]) for name in rows})
-            for request, face in zip(requests, faces, strict=True)
-        ]
 
 
 def given(requests: list) -> list[Any]:
@@ -55,6 +57,6 @@ def given(requests: list) -> list[Any]:
     return [on_device(pb_utils.get_input_tensor_by_name(request, "FACE")) for request in requests]
 
 
-def answer(request, rows: dict[str, np.ndarray]) -> pb_utils.InferenceResponse:
-    """Response with what the request asked for; an unrequested HEATMAP is never copied."""
-    return pb_utils.InferenceResponse([output(name, rows[name]) for name in request.requested_output_names()])
+def answer(request, results: dict[str, np.ndarray], rows: slice) -> pb_utils.InferenceResponse:
+    """Response with these rows of what the request asked for; an unrequested HEATMAP is never copied."""
+    return pb_utils.InferenceResponse([output(name, results[name][rows]) for name in request.requested_output_names()])

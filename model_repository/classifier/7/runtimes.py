@@ -52,8 +52,11 @@ def openvino(onnx: Path, threads: int, max_batch_size: int, precision: str = "f3
         requests[size].infer([np.zeros((size, *FACE_SHAPE), np.uint8)])  # takes its memory now, not one day under load
 
     def run(arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        faces = np.concatenate(arrays)
-        pieces = [infer(faces[i : i + most]) for i in range(0, len(faces), most)]
+        if most == 1:
+            pieces = [infer(face[None]) for faces in arrays for face in faces]
+        else:
+            faces = np.concatenate(arrays)
+            pieces = [infer(faces[i : i + most]) for i in range(0, len(faces), most)]
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def infer(faces: np.ndarray) -> dict[str, np.ndarray]:

@@ -31,6 +31,8 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         self.max_faces = int(Config(args).parameter("max_faces", str(DEFAULT_MAX_FACES)))
+        if self.max_faces < 1:
+            raise ValueError(f"max_faces is at least 1, got {self.max_faces}")
         self.threads = ThreadPoolExecutor(self.max_faces)  # they only wait
 
     def execute(self, requests: list) -> list:

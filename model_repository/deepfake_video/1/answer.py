@@ -17,7 +17,7 @@ from stream import NO_FACE, Score, Stream
 from tracks import Track
 
 MAX_RESUME_BYTES = 32 * 1024
-PLAIN = ("last_frame", "begin_s", "time_s", "frames", "frames_with_face", "subject_id")  # of Stream, as they are
+PLAIN = ("last_frame", "time_s", "frames", "frames_with_face", "subject_id")  # of Stream, as they are
 
 
 def state(stream: Stream) -> str:
@@ -43,7 +43,7 @@ def sigmoid(ratio: float) -> float:
     return 1 / (1 + math.exp(-ratio))
 
 
-def detail(stream: Stream, counted: bool, model_version: int) -> dict[str, Any]:
+def detail(stream: Stream, counted: bool, model_version: int | None) -> dict[str, Any]:
     """Everything about the newest frame and the stream so far, for DETAIL."""
     faces = [_face(stream, track) for track in stream.tracker.visible if track.id in stream.people]
     return {"counted": counted, "faces": faces, "summary": summary(stream) | {"model_version": model_version}}
@@ -128,12 +128,14 @@ def restore(stream: Stream, data: bytes) -> None:
         kept = json.loads(data)
         people = {int(i): _person(fields) for i, fields in kept["people"].items()}
         tracks = [Track(**fields | {"box": np.array(fields["box"], float).reshape(4)}) for fields in kept["tracks"]]
-        for name in PLAIN:
-            setattr(stream, name, kept[name])
-        stream.tracker.next_id, stream.told = int(kept["next_id"]), Counter(kept["told"])
-    except (KeyError, TypeError, AttributeError) as exc:
+        plain = {name: kept[name] for name in PLAIN}
+        next_id, told = int(kept["next_id"]), Counter(kept["told"])
+    except (KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise ValueError("its fields are not those of a stream") from exc
-    stream.people, stream.tracker.tracks = people, tracks
+    for name, value in plain.items():
+        setattr(stream, name, value)
+    stream.people, stream.told = people, told
+    stream.tracker.tracks, stream.tracker.next_id = tracks, next_id
 
 
 def _person(fields: dict[str, Any]) -> Person:

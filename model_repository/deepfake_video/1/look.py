@@ -9,7 +9,9 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from image_check import UPRIGHT, ImageInfo
 
 SIDE_PX = 160  # longer side: a JPEG of 640x480 is decoded at a quarter, which is all that libjpeg must transform
 HASH_CELLS = 16
@@ -24,12 +26,14 @@ class Look:
     hash: np.ndarray
 
 
-def look_at(data: bytes) -> Look:
-    """The small picture of an encoded one, upright; `data` was checked before."""
+def look_at(data: bytes, info: ImageInfo) -> Look:
+    """The small picture of an encoded one, upright; `info` is what the check said of it."""
     with Image.open(io.BytesIO(data)) as image:
         scale = SIDE_PX / max(image.size)
         image.draft("L", tuple(int(side * scale) for side in image.size))
-        gray = ImageOps.exif_transpose(image).convert("L")
+        gray = image.convert("L")
+    if info.orientation in UPRIGHT:  # Pillow's exif_transpose would also ask XMP, which DALI does not
+        gray = gray.transpose(UPRIGHT[info.orientation])
     scale = SIDE_PX / max(gray.size)
     gray = gray.resize([max(1, round(side * scale)) for side in gray.size], Image.Resampling.BOX)
     return Look(np.asarray(gray), difference_hash(gray))

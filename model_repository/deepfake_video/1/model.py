@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "preprocess" / "1"))
 import answer
 from bls import InferenceError, infer, passed_on
 from crop import face_roi
-from image_check import ImageError, check_image
+from image_check import ImageError, ImageInfo, check_image, undecoded
 from look import Look, look_at
 from people import Settings
 from python_host import Config, failed, input_array, output, text_output
@@ -44,7 +44,8 @@ class TritonPythonModel:
         given = {name: float(config.parameter(name, str(value))) for name, value in defaults.items()}
         self.settings = Settings(rates, Calibration(**part(Calibration)), **given)
         self.limits = Limits(**part(Limits))
-        self.model_version = kept["model_version"]
+        self.calibrated_version = kept["model_version"]
+        self.model_version: int | None = None  # of the classifier, once it has answered
         self.faces = int(config.parameter("faces", "4"))
         self.detect_every_s = float(config.parameter("detect_every_s", "0.2"))
         self.image_limits = config.limits()
@@ -71,12 +72,12 @@ class TritonPythonModel:
         if not start:
             return self.streams.get(key)
         stream = Stream(self.settings, self.limits, self.faces, self.detect_every_s)
-        self.streams.put(key, stream)
         if pb_utils.get_input_tensor_by_name(request, "RESUME") is not None:
             try:
                 answer.restore(stream, input_array(request, "RESUME").tobytes())
             except ValueError as exc:
-                raise ImageError(f"RESUME is not what this server gave out: {exc}") from exc
+                raise ImageError(f"RESUME is not what this server gave out: {exc}") from None
+        self.streams.put(key, stream)
         return stream
 
     async def frame(self, request, stream: Stream) -> tuple[bool, np.ndarray | None]:
@@ -89,7 +90,7 @@ class TritonPythonModel:
         image = input_array(request, "IMAGE")[0]
         data = image.tobytes()
         info = check_image(data, self.image_limits)
-        look = see(data)
+        look = see(data, info)
         await self.place(request, stream, look, time_s)
         visible = stream.tracker.visible
         rois = face_roi(np.array([t.box for t in visible]).reshape(-1, 4) * size(info)[[1, 0, 1, 0]], *size(info))
@@ -97,9 +98,19 @@ class TritonPythonModel:
         verdicts = await asyncio.gather(*(judge(image, roi, wanted) for roi in rois))
         sides = (rois[:, 2] - rois[:, 0]) * info.width
         scores = {t.id: score(v, s) for t, v, s in zip(visible, verdicts, sides, strict=True)}
-        self.model_version = verdicts[0]["MODEL_VERSION"].item() if verdicts else self.model_version
+        if verdicts:
+            self.judged_by(verdicts[0]["MODEL_VERSION"].item())
         stream.count(frame, time_s, look, (info.height, info.width), scores)
         return True, verdicts[0].get("HEATMAP") if verdicts else None
+
+    def judged_by(self, version: int) -> None:
+        """Notes the classifier's version, and warns once where it is not the one that was calibrated."""
+        if version not in (self.model_version, self.calibrated_version):
+            pb_utils.Logger.log_warn(
+                f"the classifier's version {version} judges, and calibration.json is of version "
+                f"{self.calibrated_version}: error rates of streams do not hold; see docs/video.md"
+            )
+        self.model_version = version
 
     async def place(self, request, stream: Stream, look: Look, time_s: float) -> None:
         """Faces of this frame: the known ones followed, or all of them found."""
@@ -171,12 +182,12 @@ class Streams:
             )
 
 
-def see(data: bytes) -> Look:
+def see(data: bytes, info: ImageInfo) -> Look:
     """The frame in small; ImageError where its pixels are broken."""
     try:
-        return look_at(data)
-    except OSError as exc:
-        raise ImageError("the image could not be decoded: its pixel data is broken") from exc
+        return look_at(data, info)
+    except Exception as exc:  # Pillow has a kind of its own for each format
+        raise undecoded(exc) from exc
 
 
 def size(info) -> np.ndarray:

@@ -58,7 +58,6 @@ class Stream:
     tracker: Tracker = None
     people: dict[int, Person] = field(default_factory=dict)
     last_frame: int = -1
-    begin_s: float | None = None
     time_s: float = 0.0
     detected_s: float = -math.inf
     frames: int = 0
@@ -94,7 +93,6 @@ class Stream:
     def count(self, frame: int, time_s: float, look: Look, picture: tuple[int, int], scores: dict[int, Score]) -> None:
         """Count a frame: `scores` by track. Raises nothing; the frame is counted when this returns."""
         self.fresh, self.shown, self.picture, self.look = [], scores, picture, look
-        self.begin_s = time_s if self.begin_s is None else self.begin_s
         self.last_frame, self.frames = frame, self.frames + 1
         self._tell(self.timing.add(time_s), frame, time_s)
         self.time_s = time_s = max(self.time_s, time_s)

@@ -16,7 +16,7 @@ import numpy as np
 from look import Look, shift
 
 SAME_IOU = 0.25
-NEW_CONFIDENCE = 0.5  # the detector shows boxes from 0.3 on: enough to go on with a face, not to begin with one
+NEW_CONFIDENCE = 0.5  # the detector shows boxes from 0.25 on: enough to go on with a face, not to begin with one
 LOST_S = 2.0
 FOLLOW_CONFIDENCE = 0.08  # of the phase correlation; below it the face is looked for again
 MAX_STEP = 0.4  # of the face's side between two frames: more is no movement of the same face
@@ -29,7 +29,6 @@ class Track:
     id: int
     box: np.ndarray  # (4,) x0, y0, x1, y1 in 0..1
     landmark: np.ndarray | None  # (k, 2) in 0..1; None while followed
-    first_s: float
     seen_s: float  # last frame that showed it
     detections: int = 1
     visible: bool = True
@@ -74,7 +73,7 @@ class Tracker:
             track.landmark, track.detections = landmark[best], track.detections + 1
         fresh = [i for i in free if confidence[i] >= NEW_CONFIDENCE]
         for i in fresh[: max(0, self.faces - len(self.visible))]:
-            self.tracks.append(Track(self.next_id, box[i], landmark[i], time_s, time_s))
+            self.tracks.append(Track(self.next_id, box[i], landmark[i], time_s))
             self.next_id += 1
         self.tracks = [t for t in self.tracks if t.visible or t.detections > 1]
         self.uncertain = not all(t.visible for t in self.tracks) or not self.tracks

@@ -24,8 +24,8 @@ class TritonPythonModel:
         )
 
     def execute(self, requests: list) -> list:
-        images = [input_array(request, "IMAGE") for request in requests]
         try:
+            images = [input_array(request, "IMAGE") for request in requests]
             return [answer(found) for found in self.detector.detect(images)]
         except Exception as exc:  # left alone, its traceback with the server's paths would reach the caller
             return [failed(exc) for _ in requests]

@@ -11,17 +11,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from image_check import TRANSPOSED, ImageError, ImageInfo
-
-UPRIGHT = {  # EXIF orientation: what turns the stored picture upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+from image_check import TRANSPOSED, UPRIGHT, ImageError, ImageInfo, undecoded
 
 
 def shrunk_jpeg(data: bytes, info: ImageInfo, height: int, width: int) -> np.ndarray | ImageError:
@@ -32,8 +22,6 @@ def shrunk_jpeg(data: bytes, info: ImageInfo, height: int, width: int) -> np.nda
             image.draft(None, stored)
             picture = image.resize(stored, Image.Resampling.BILINEAR).convert("RGB")
     except OSError as exc:
-        error = ImageError("the image could not be decoded: its pixel data is broken")
-        error.__cause__ = exc
-        return error
+        return undecoded(exc)
     turn = UPRIGHT.get(info.orientation)
     return np.asarray(picture if turn is None else picture.transpose(turn))

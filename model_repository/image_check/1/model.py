@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "preprocess" / "1"))
 
 import triton_python_backend_utils as pb_utils
 
-from image_check import Limits, check_image, check_roi
+from image_check import Limits, check_all
 from python_host import Config, failed, input_array, output
 
 
@@ -26,10 +26,9 @@ class TritonPythonModel:
         return [self.answer(request) for request in requests]
 
     def answer(self, request) -> pb_utils.InferenceResponse:
-        rois = input_array(request, "ROI")
         try:
-            for image, roi in zip(input_array(request, "IMAGE"), rois, strict=True):
-                check_roi(roi, check_image(image.tobytes(), self.limits))
+            rois = input_array(request, "ROI")
+            check_all(input_array(request, "IMAGE"), rois, self.limits)
+            return pb_utils.InferenceResponse([output("CHECKED_ROI", rois)])
         except Exception as exc:  # one request's fault must not become its batch's
             return failed(exc)
-        return pb_utils.InferenceResponse([output("CHECKED_ROI", rois)])

@@ -1,4 +1,4 @@
-"""Every DALI pipeline of Facewarden: the only place where pixels are decoded, turned upright and resized.
+"""Every DALI pipeline of Facewarden: the only place where what the classifier sees is decoded, turned and resized.
 
 The DALI backend serialises `preprocess`; the Python backend hosts both; training and evaluation load their
 crops through them. Whatever changes here changes what the classifier sees, everywhere at once.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from nvidia.dali import Pipeline
 
-from image_check import ImageError
+from image_check import ImageError, undecoded
 
 
 class DaliHost:
@@ -47,12 +47,12 @@ class DaliHost:
     def _run_piece(self, names: list[str], rows: list[tuple[np.ndarray, ...]]) -> list[np.ndarray | ImageError]:
         try:
             return self._decode(names, rows)
-        except RuntimeError as exc:
+        except Exception as exc:
             self.pipeline = self._build()  # DALI: "current pipeline object is no longer valid"
+            if not isinstance(exc, RuntimeError):
+                raise
             if len(rows) == 1:
-                error = ImageError("the image could not be decoded: its pixel data is broken")
-                error.__cause__ = exc
-                return [error]
+                return [undecoded(exc)]
         return [self._run_piece(names, [row])[0] for row in rows]
 
     def _decode(self, names: list[str], rows: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 
 import dali
 from dali_host import DaliHost
-from image_check import ImageError, check_image, check_roi
+from image_check import ImageError, check_all
 from python_host import Config, input_array
 
 
@@ -50,8 +50,7 @@ class Decoder:
     def _check(self, request) -> Work:
         work = Work(list(input_array(request, "IMAGE")), list(input_array(request, "ROI")))
         try:
-            for image, roi in zip(work.images, work.rois, strict=True):
-                check_roi(roi, check_image(image.tobytes(), self.limits))
+            check_all(work.images, work.rois, self.limits)
         except Exception as exc:
             work.error = exc
         return work
@@ -63,7 +62,7 @@ def together(faces: list[np.ndarray | ImageError]) -> Any:
     if error:
         return error
     if isinstance(faces[0], np.ndarray):
-        return np.stack(faces)
+        return faces[0][None] if len(faces) == 1 else np.stack(faces)
     import cupy
 
     stacked = cupy.stack(faces)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,10 +35,27 @@ TRANSPOSED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # markers that carry a segment, and the end marker
 JPEG_END = 0xD9
 MAX_JPEG_SEGMENTS = 4096  # real files have dozens; without a bound a crafted file costs seconds
+MAX_HEADER_READS = 1000  # of Pillow, 4 or 5 for a segment: real files take dozens, a depth map in pieces hundreds
+UPRIGHT = {  # EXIF orientation: what turns the stored picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class ImageError(ValueError):
     """The bytes or the region cannot be judged; the message is a sentence for the caller."""
+
+
+def undecoded(cause: Exception) -> ImageError:
+    """The error for an image that passed every check and did not decode."""
+    error = ImageError("the image could not be decoded: its pixel data is broken")
+    error.__cause__ = cause
+    return error
 
 
 @dataclass(frozen=True)
@@ -78,6 +96,12 @@ def check_image(data: bytes, limits: Limits) -> ImageInfo:
     return info
 
 
+def check_all(images: Iterable[np.ndarray], rois: Iterable[np.ndarray], limits: Limits) -> None:
+    """Raises ImageError for the first image (L,) uint8, or its region (4,), that cannot be judged."""
+    for image, roi in zip(images, rois, strict=True):
+        check_roi(roi, check_image(image.tobytes(), limits))
+
+
 def check_roi(roi: np.ndarray, info: ImageInfo) -> None:
     """Raises ImageError unless roi, (4,) x0 y0 x1 y1, is finite, ordered, inside 0..1 and at least 8 px a side."""
     shown = ", ".join(f"{value:g}" for value in roi)
@@ -104,18 +128,31 @@ def _format(data: bytes) -> str:
     raise ImageError(f"not a JPEG, PNG or WebP image: {found}")
 
 
+class _Counted(io.BytesIO):
+    """Bytes whose reader gives up after MAX_HEADER_READS: Pillow takes time by the square of some metadata's pieces."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > MAX_HEADER_READS:
+            raise OSError("too many pieces")
+        return super().read(size)
+
+
 def _read_header(data: bytes, format_name: str) -> ImageInfo:
+    source = _Counted(data)
     try:
-        with Image.open(io.BytesIO(data), formats=(format_name,)) as image:
+        with Image.open(source, formats=(format_name,)) as image:
             width, height = image.size
-            exif = Image.Exif()
-            exif.load(
-                image.info.get("exif", b"")
-            )  # image.getexif() would decode a whole PNG, and ask XMP as DALI does not
+            exif = Image.Exif()  # image.getexif() would decode a whole PNG, and ask XMP as DALI does not
+            exif.load(image.info.get("exif", b""))
             orientation = exif.get(EXIF_ORIENTATION)
     except Exception as exc:  # Pillow's parsers raise half a dozen kinds; all mean the same to the caller
+        if source.reads > MAX_HEADER_READS:
+            raise ImageError(f"the {format_name} header is in too many pieces; save it anew without metadata") from exc
         raise ImageError(f"the {format_name} header is broken or cut off; send the whole file") from exc
-    if orientation not in range(2, 9):
+    if orientation not in UPRIGHT:
         return ImageInfo(format_name, height, width)
     sides = (width, height) if orientation in TRANSPOSED else (height, width)
     return ImageInfo(format_name, *sides, orientation)

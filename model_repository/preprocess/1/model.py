@@ -19,9 +19,9 @@ class TritonPythonModel:
     def execute(self, requests: list) -> list:
         try:
             faces = self.decoder.faces(requests)
+            return [failed(face) if isinstance(face, Exception) else answer(face) for face in faces]
         except Exception as exc:  # left alone, its traceback with the server's paths would reach the callers
             return [failed(exc) for _ in requests]
-        return [failed(face) if isinstance(face, Exception) else answer(face) for face in faces]
 
 
 def answer(faces) -> pb_utils.InferenceResponse:

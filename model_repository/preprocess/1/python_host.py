@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import traceback
 from dataclasses import fields
 from typing import Any
 
@@ -40,10 +41,12 @@ class Config:
 def failed(exc: Exception) -> pb_utils.InferenceResponse:
     """An answer for one request: the caller's fault in its own words, anything else without the server's insides."""
     if isinstance(exc, ImageError):
+        if exc.__cause__:  # what a library said: an operator can tell a broken picture from a broken machine by it
+            pb_utils.Logger.log_warn(f"{exc}: {exc.__cause__}")
         return pb_utils.InferenceResponse(
             error=pb_utils.TritonError(f"{INVALID}{exc}", pb_utils.TritonError.INVALID_ARG)
         )
-    pb_utils.Logger.log_error(f"{type(exc).__name__}: {exc}")
+    pb_utils.Logger.log_error("".join(traceback.format_exception(exc)).strip())
     return pb_utils.InferenceResponse(
         error=pb_utils.TritonError(
             "the server could not process this image; its log says why", pb_utils.TritonError.INTERNAL
