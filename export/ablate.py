@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from .chain import CONFIGS, tomllib
 from .data.faces import DataConfig, Face, collect, folder_of, of_split, real_of
 from .errors import ExportError
 from .synthesis.batches import Loader, Material
+from .synthesis.identity_blend import Donors
 from .synthesis.material import gather
 from .synthesis.reconstruct import Reconstructions
 from .training.config import TrainConfig
@@ -59,7 +60,7 @@ class Ablations:
         """Raises ValueError, naming the file, for what does not belong there."""
         try:
             return cls.of(tomllib.loads(path.read_text()))
-        except (ValueError, TypeError, KeyError) as exc:
+        except (ValueError, TypeError) as exc:
             raise ValueError(f"{path}: {exc}") from exc
 
     @classmethod
@@ -69,7 +70,7 @@ class Ablations:
         if unknown or not tables.get("run"):
             raise ValueError(f"needs [[run]], takes [data], [reconstructions] and [train]; unknown: {sorted(unknown)}")
         variants = tuple(
-            Variant(run["name"], _changed(tables.get("train", {}), run.get("train", {})), run.get("leave_out", ""))
+            Variant(**{**run, "train": _changed(tables.get("train", {}), run.get("train", {}))})
             for run in tables["run"]
         )
         if len({variant.name for variant in variants}) < len(variants):
@@ -109,9 +110,13 @@ def _scores(
     """Labels, logits and groups of each column, from the run's folder where they are there."""
     kept = out / "scores.json"
     if kept.exists():
-        return json.loads(kept.read_text())
+        before = json.loads(kept.read_text())
+        if before.get("run") != json.loads(json.dumps(asdict(variant))):
+            raise ValueError(f"{kept} is of other settings; remove {out} to train {variant.name} anew")
+        return before["columns"]
     out.mkdir(parents=True, exist_ok=True)
     seen = [face for face in faces if face.source != variant.leave_out]
+    material = replace(material, donors=_donors(material, seen))
     net = train(variant.train, seen, data, out, starting_network(variant.train, init), (), material)
     loader = Loader(data, variant.train.batch_size, variant.train.seed)
     test = of_split(seen, "test")
@@ -123,8 +128,15 @@ def _scores(
         table["left_out"] = _column([*unseen, *others], *logits(net, loader.plain([*unseen, *others])))
     pairs = [logits(net, batches) for batches in (loader.plain(real), loader.blended(real))]
     table["self_blended"] = _column(real * 2, *(np.concatenate(parts) for parts in zip(*pairs, strict=True)))
-    kept.write_text(json.dumps(table))
+    kept.write_text(json.dumps({"run": asdict(variant), "columns": table}))
     return table
+
+
+def _donors(material: Material, seen: Sequence[Face]) -> Donors | None:
+    """Those of the material who are seen: a source that is left out is not blended into others, either."""
+    groups = {face.path: face.group for face in seen}
+    points = {path: points for path, points in material.landmarks.items() if path in groups}
+    return Donors(points, groups) if material.donors and points else None
 
 
 def _column(faces: Sequence[Face], labels: np.ndarray, scores: np.ndarray) -> dict[str, list]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .conversion.publish import publish
-from .data.faces import DataConfig, Face, collect, folder_of, known_faces, table
+from serving.versions import digest, newest
+
+from .conversion.publish import ALLOW_WORSE, publish
+from .data.faces import DataConfig, Face, collect, folder_of, known_faces, require_both_classes, table
 from .data.preprocessing import REPOSITORY
 from .synthesis.batches import Loader, Material
 from .synthesis.material import gather
@@ -43,6 +45,16 @@ class Stage:
     prune: PruneConfig | None = None  # before training
     train: TrainConfig = field(default_factory=TrainConfig)
 
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> Stage:
+        """From its table of a file; TypeError or ValueError for what does not belong there."""
+        if "average" in given and set(given) != {"name", "average"}:
+            raise ValueError(f"stage {given.get('name')}: average goes with name alone, got {sorted(given)}")
+        made = {**given, **{name: tuple(given[name]) for name in ("teachers", "average") if name in given}}
+        if "prune" in given:
+            made["prune"] = PruneConfig(**given["prune"])
+        return cls(**{**made, "train": TrainConfig.of(given.get("train", {}))})
+
 
 @dataclass(frozen=True)
 class ChainConfig:
@@ -66,17 +78,9 @@ class ChainConfig:
         unknown = set(tables) - {"data", "reconstructions", "stage"}
         if unknown or not tables.get("stage"):
             raise ValueError(f"needs [[stage]] and takes [data] and [reconstructions]; unknown: {sorted(unknown)}")
-        stages = tuple(
-            Stage(
-                name=given["name"],
-                init=given.get("init", ""),
-                teachers=tuple(given.get("teachers", ())),
-                average=tuple(given.get("average", ())),
-                prune=PruneConfig(**given["prune"]) if "prune" in given else None,
-                train=TrainConfig.of(given.get("train", {})),
-            )
-            for given in tables["stage"]
-        )
+        stages = tuple(Stage.of(given) for given in tables["stage"])
+        if len({stage.name for stage in stages}) < len(stages):
+            raise ValueError("two stages have the same name")
         made = tables.get("reconstructions")
         return cls(DataConfig(**tables.get("data", {})), Reconstructions(**made) if made else None, stages)
 
@@ -91,6 +95,7 @@ def run(config: ChainConfig, data: Path, out: Path, init: Path | None = None) ->
     collection = collect(data, out, config.data)
     faces, folder = collection.faces, folder_of(data)
     print(table(collection), flush=True)
+    require_both_classes(faces, ("train", "val", "test"))  # before hours of training, not after
     recipes = [stage.train.recipe for stage in config.stages]
     material = gather(recipes, config.reconstructions, faces, folder, out)
     checkpoint = out / "checkpoint.pt"
@@ -118,10 +123,13 @@ def _path(out: Path, name: str) -> Path:
 
 
 def _train(stage: Stage, faces: list[Face], folder: Path, out: Path, init: Path | None, material: Material) -> Path:
+    checkpoint = out / stage.name / "checkpoint.pt"
     if stage.average:
-        save_network(*averaged([_path(out, name) for name in stage.average]), out / stage.name / "checkpoint.pt")
-        return out / stage.name / "checkpoint.pt"
+        save_network(*averaged([_path(out, name) for name in stage.average]), checkpoint)
+        return checkpoint
     start = _path(out, stage.init) if stage.init else init
+    teachers = [_path(out, name) for name in stage.teachers]
+    _claim(out / stage.name, stage, start, teachers)
     if stage.prune:
         pruned = out / stage.name / "pruned.pt"
         if not pruned.exists():
@@ -131,9 +139,38 @@ def _train(stage: Stage, faces: list[Face], folder: Path, out: Path, init: Path 
             )
         start = pruned
     net = starting_network(stage.train, start)
-    teachers = [trained(_path(out, name))[0] for name in stage.teachers]
-    train(stage.train, faces, folder, out / stage.name, net, teachers, material)
-    return out / stage.name / "checkpoint.pt"
+    train(stage.train, faces, folder, out / stage.name, net, [trained(path)[0] for path in teachers], material)
+    return checkpoint
+
+
+def _claim(folder: Path, stage: Stage, start: Path | None, teachers: list[Path]) -> None:
+    """Notes what a stage's folder is made of; ValueError where it was made of something else."""
+    made_of = {
+        "stage": json.loads(json.dumps(asdict(stage))),
+        "init": digest(start) if start else None,
+        "teachers": [digest(path) for path in teachers],
+    }
+    note = folder / "stage.json"
+    if note.exists() and (before := json.loads(note.read_text())) != made_of:
+        changed = [name for name in made_of if before.get(name) != made_of[name]]
+        raise ValueError(f"{folder} was made with another {', '.join(changed)}; remove it to make it anew")
+    note.write_text(json.dumps(made_of, indent=2) + "\n")
+
+
+def _published(checkpoint: Path, repository: Path) -> int | None:
+    """Number of the served version where it was made of this checkpoint."""
+    manifest = newest(repository / "classifier") / "manifest.json"
+    if not manifest.exists():
+        return None
+    told = json.loads(manifest.read_text())
+    return told["model_version"] if told["parents"].get("checkpoint") == digest(checkpoint) else None
+
+
+def _parents(config: ChainConfig, out: Path, init: Path | None) -> dict[str, Path]:
+    """Everything that the stages were made of, by its name in the configuration."""
+    names = {name for stage in config.stages for name in (stage.init, *stage.teachers, *stage.average, stage.name)}
+    given = {"init": init} if init else {}
+    return given | {name: _path(out, name) for name in sorted(names - {""})}
 
 
 def main() -> int:
@@ -146,12 +183,16 @@ def main() -> int:
     parser.add_argument("--no-publish", action="store_true", help="end with the checkpoint")
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default %(default)s")
     parser.add_argument("--known", type=Path, help="pictures that must not get the opposite of their truth: as --data")
-    parser.add_argument("--allow-worse", action="store_true", help="publish what is worse than the served version, too")
+    parser.add_argument("--allow-worse", action="store_true", help=ALLOW_WORSE)
     arguments = parser.parse_args()
     out = arguments.out or Path("runs") / arguments.config.stem
     known = known_faces(arguments.known, out / "known") if arguments.known else ()
-    checkpoint, faces = run(ChainConfig.read(arguments.config), arguments.data, out, arguments.init)
+    chain = ChainConfig.read(arguments.config)
+    checkpoint, faces = run(chain, arguments.data, out, arguments.init)
     if arguments.no_publish:
+        return 0
+    if (number := _published(checkpoint, arguments.repository)) is not None:
+        print(f"this network is version {number} already, the one that is served; nothing was published")
         return 0
     net, config = trained(checkpoint)
     manifest = publish(
@@ -159,7 +200,7 @@ def main() -> int:
         config,
         folder_of(arguments.data),
         faces,
-        parents={"checkpoint": checkpoint},
+        parents={"checkpoint": checkpoint, "configuration": arguments.config, **_parents(chain, out, arguments.init)},
         repository=arguments.repository,
         known=known,
         allow_worse=arguments.allow_worse,

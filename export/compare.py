@@ -17,9 +17,8 @@ import numpy as np
 from .conversion.calibrate import calibrate, probabilities, verdict
 from .conversion.scores import summary
 from .conversion.verify import BATCH
-from .data.faces import Face, find_faces, known_faces, of_split, real_of
+from .data.faces import Face, find_faces, known_faces, of_split, real_of, require_both_classes
 from .data.sources import folder_of
-from .errors import ExportError
 from .network import Calibration, TimmNet
 from .synthesis.augment import REAL
 from .synthesis.batches import Loader
@@ -47,10 +46,10 @@ COLUMNS = {
 def judge(net: TimmNet, loader: Loader, faces: list[Face]) -> tuple[Calibration, dict[str, dict]]:
     """What publication would fix, and the figures of val, test, cross and of self-blended fakes of test (`blends`).
 
-    `passed` is the share of fakes below `real_below`. ExportError where there is no val or test; cross may be missing.
+    `passed` is the share of fakes below `real_below`. ManifestError where val or test lacks a class; cross may be
+    missing.
     """
-    if missing := {"val", "test"} - {face.split for face in faces}:
-        raise ExportError(f"the data has no faces in {' and '.join(sorted(missing))}: give the manifest a column split")
+    require_both_classes(faces, ("val", "test"))
     splits = {name: of_split(faces, name) for name in ("val", "test", "cross")}
     scored = {name: logits(net, loader.plain(split)) for name, split in splits.items() if split}
     blended = {name: logits(net, loader.blended(real_of(splits[name])))[1] for name in ("val", "test")}
@@ -58,12 +57,14 @@ def judge(net: TimmNet, loader: Loader, faces: list[Face]) -> tuple[Calibration,
     labels, values = scored["test"]
     real = values[labels == REAL]
     scored["blends"] = np.repeat([0, 1], [len(real), len(blended["test"])]), np.append(real, blended["test"])
-    return calibration, {name: _figures(*pair, calibration) for name, pair in scored.items()}
+    splits["blends"] = real_of(splits["test"]) * 2
+    groups = {name: np.array([face.group for face in splits[name]]) for name in scored}
+    return calibration, {name: _figures(*pair, groups[name], calibration) for name, pair in scored.items()}
 
 
-def _figures(labels: np.ndarray, values: np.ndarray, calibration: Calibration) -> dict:
+def _figures(labels: np.ndarray, values: np.ndarray, groups: np.ndarray, calibration: Calibration) -> dict:
     scores = probabilities(values, calibration)
-    return summary(labels, scores, calibration) | {
+    return summary(labels, scores, groups, calibration) | {
         "passed": float((scores[labels == 1] < calibration.real_below).mean())
     }
 

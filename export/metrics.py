@@ -69,6 +69,11 @@ def thresholds(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     return real_below, min(fake_from, 1.0)
 
 
+def halfway_down(threshold: float, scores: np.ndarray) -> float:
+    """Halfway from a threshold to the next lower score: who was above stays so where conversion changes last digits."""
+    return (threshold + float(scores[scores < threshold].max(initial=0.0))) / 2
+
+
 def real_below_for(others: np.ndarray, scores: np.ndarray, fake_from: float, review_share: float) -> float:
     """The highest `real_below` with FNR < 2 % on `others`, fakes of another kind than those among `scores`.
 

@@ -50,6 +50,7 @@ def calibrate(labels: np.ndarray, logits: np.ndarray, blended: np.ndarray, versi
     scores, swaps = (probabilities(values, scale) for values in (logits, blended))
     real_below, fake_from = metrics.thresholds(labels, scores)
     real_below = min(real_below, metrics.real_below_for(swaps, scores, fake_from, REVIEW_SHARE_FOR_BLENDS))
+    real_below = metrics.halfway_down(real_below, np.append(scores, swaps))
     calibration = replace(scale, real_below=real_below, fake_from=fake_from)
     return calibration, asdict(calibration) | _report(labels, sigmoid(logits), scores, swaps, calibration)
 

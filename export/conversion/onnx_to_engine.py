@@ -121,8 +121,10 @@ def build(
         raise EngineError(f"{onnx} does not parse: {parser.get_error(0)}")
     before = [network.get_layer(i).name for i in range(network.num_layers)]
     config = _configuration(trt, builder, network, batches, workspace_bytes)
-    cache = config.create_timing_cache(timing_cache.read_bytes() if timing_cache.exists() else b"")
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    known = timing_cache.read_bytes() if timing_cache.exists() else b""
+    cache = config.create_timing_cache(known)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):  # of another TensorRT or GPU
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"TensorRT {trt.__version__} could not build {onnx}; its log above says why")
@@ -150,15 +152,15 @@ def _configuration(trt, builder, network, batches: Batches, workspace_bytes: int
 
 
 def builder_library():
-    """The module `tensorrt`, 10 or later and with its builder; raises EngineError with what to install."""
+    """The module `tensorrt`, 10.1 or later and with its builder; raises EngineError with what to install."""
     try:
         import tensorrt
     except ImportError as exc:
         raise EngineError(INSTALL) from exc
     if not hasattr(tensorrt, "OnnxParser"):
         raise EngineError(INSTALL)
-    if int(tensorrt.__version__.split(".")[0]) < 10:
-        raise EngineError(f"TensorRT {tensorrt.__version__} is too old, 10 or 11 is needed")
+    if tuple(map(int, tensorrt.__version__.split(".")[:2])) < (10, 1):  # before, a context's memory had other names
+        raise EngineError(f"TensorRT {tensorrt.__version__} is too old, 10.1 or later is needed")
     return tensorrt
 
 

@@ -41,6 +41,7 @@ from .scores import Scored, evaluate, score, scored
 from .torch_to_onnx import convert
 from .verify import compare, graphs_of, require, torch_graph
 
+ALLOW_WORSE = "publish what is worse than the served version, or cannot be told to be no worse, too"
 MIN_GROUPS = 20  # photographs, persons or videos, below which a bootstrap's interval is too narrow
 FILES = ("model.onnx", "model.fp16.onnx", "network.pt")
 
@@ -63,7 +64,7 @@ def publish(
         parents: files that the network came from, such as its checkpoint and its teacher's, named by their hash.
         repository: where the versions are; the folder beside it must be writable and on the same file system.
         known: faces whose truth is settled, their paths absolute: a real one must not be `fake`, a fake one not `real`.
-        allow_worse: publish what is worse than the served version on these faces, too.
+        allow_worse: publish what is worse than the served version on these faces, or cannot be told to be no worse.
 
     Raises GateError, ConversionError or VersionError, and then leaves everything as it was.
     """
@@ -129,8 +130,14 @@ def gain(table: Scored, other: Scored) -> dict:
 
 
 def require_no_worse(gains: Mapping[str, dict], replaced: int) -> None:
-    """Raises GateError where the whole interval of a gain lies below zero; a handful of groups proves nothing."""
+    """Raises GateError where the whole interval of a gain lies below zero, or the split test is too small to tell."""
     lines = []
+    if gains["test"]["groups"] < MIN_GROUPS or not np.isfinite(gains["test"]["gain_interval"]).all():
+        raise GateError(
+            f"{gains['test']['groups']} photographs, persons or videos in the split test cannot tell whether the "
+            f"network is worse than version {replaced}, which is served; give {MIN_GROUPS} at least, real and fake, "
+            "or --allow-worse"
+        )
     for name, row in gains.items():
         low, high = row["gain_interval"]
         if row["groups"] >= MIN_GROUPS and high < 0:
@@ -178,7 +185,7 @@ def main() -> int:
     parser.add_argument("--version", type=int, help="number of the published model (default: the next free one)")
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default %(default)s")
     parser.add_argument("--known", type=Path, help="pictures that must not get the opposite of their truth: as --data")
-    parser.add_argument("--allow-worse", action="store_true", help="publish what is worse than the served version, too")
+    parser.add_argument("--allow-worse", action="store_true", help=ALLOW_WORSE)
     a = parser.parse_args()
     checkpoint = a.checkpoint or a.out / "checkpoint.pt"
     net, config = trained(checkpoint)

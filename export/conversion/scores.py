@@ -39,7 +39,7 @@ def scored(onnx_path: Path, loader: Loader, faces: list[Face]) -> dict[str, Scor
 
 def evaluate(tables: Mapping[str, Scored], faces: list[Face], calibration: Calibration) -> dict:
     """Figures of each table of `scored`, of a split by source as well."""
-    report = {name: summary(table.labels, table.scores, calibration) for name, table in tables.items()}
+    report = {name: summary(*table, calibration) for name, table in tables.items()}
     for name in report.keys() - {"test_self_blended"}:
         sources = np.array([face.source for face in of_split(faces, name)])
         report[name]["by_source"] = by_source(tables[name].labels, tables[name].scores, sources, calibration)
@@ -53,12 +53,12 @@ def score(onnx_path: Path, batches: Iterable[Batch]) -> tuple[np.ndarray, np.nda
     return np.concatenate([label for label, _ in pairs]), np.concatenate([p for _, p in pairs])
 
 
-def summary(labels: np.ndarray, scores: np.ndarray, calibration: Calibration) -> dict:
-    """Figures of one split; accuracy, FPR and FNR at the single threshold `fake_from`."""
+def summary(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, calibration: Calibration) -> dict:
+    """Figures of one split; accuracy, FPR and FNR at the single threshold `fake_from`; intervals draw whole groups."""
     return {
         "images": len(labels),
         "auc": metrics.auc(labels, scores),
-        "auc_95": metrics.bootstrap(labels, scores),
+        "auc_95": metrics.bootstrap(labels, scores, groups=groups),
         "eer": metrics.equal_error_rate(labels, scores),
         "threshold": calibration.fake_from,
         **metrics.rates(labels, scores, calibration.fake_from),

@@ -69,6 +69,7 @@ class Collection:
     rejected: list[tuple[Item, str, str]]
     duplicates: list[Duplicate]
     config: DataConfig
+    hashes: list[str]  # of each of `found`, see duplicates.py
 
     @property
     def leaking(self) -> set[str]:
@@ -92,6 +93,19 @@ def of_split(faces: Sequence[Face], name: str) -> list[Face]:
 def real_of(faces: Sequence[Face]) -> list[Face]:
     """The genuine ones."""
     return [face for face in faces if face.label == LABELS["real"]]
+
+
+def require_both_classes(faces: Sequence[Face], splits: Sequence[str]) -> None:
+    """Raises ManifestError where one of these splits lacks real or fake faces."""
+    there = {(face.split, face.label) for face in faces}
+    missing = [
+        f"{name} of {split}" for split in splits for name, label in LABELS.items() if (split, label) not in there
+    ]
+    if missing:
+        raise ManifestError(
+            f"there are no faces that are {', '.join(missing)}; leave the manifest's column split empty to have groups "
+            "shared out, or give each split some of both"
+        )
 
 
 def find_faces(data: Path, out: Path, config: DataConfig | None = None) -> list[Face]:
@@ -134,7 +148,7 @@ def collect(data: Path, out: Path, config: DataConfig | None = None) -> Collecti
     _write(out / "rejected.csv", ("path", "reason"), ((what, reason) for _, what, reason in rejected))
     rows = ((found[a].path, found[a].split, found[b].path, found[b].split, d) for a, b, d in duplicates)
     _write(out / "duplicates.csv", ("path", "split", "like_path", "like_split", "distance_bits"), rows)
-    return Collection(found, rejected, duplicates, config)
+    return Collection(found, rejected, duplicates, config, hashes)
 
 
 def table(collection: Collection) -> str:

@@ -89,7 +89,10 @@ def _read_manifest(path: Path) -> list[Item]:
 
 
 def _walk(data: Path) -> list[Item]:
-    """Files below real/ and fake/; the first subfolder is the source, pictures in a deeper one are one group."""
+    """Files below real/ and fake/; the first subfolder is the source, pictures in a deeper one are one group.
+
+    A group is named by what lies below the source, so that real/camera/033 and fake/swap/033 stay together.
+    """
     items = []
     for label, number in LABELS.items():
         names = (Path(folder, name) for folder, _, files in os.walk(data / label, followlinks=True) for name in files)
@@ -97,7 +100,7 @@ def _walk(data: Path) -> list[Item]:
             source = path.parts[1] if len(path.parts) > 2 else label
             item = Item(path.as_posix(), number, source, path.as_posix(), "")
             deep = len(path.parts) > 3 and not item.is_video
-            items.append(replace(item, group=path.parent.as_posix()) if deep else item)
+            items.append(replace(item, group="/".join(path.parts[2:-1])) if deep else item)
     return items
 
 

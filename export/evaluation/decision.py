@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,8 +105,17 @@ def judge_budgets(budgets: list[Budget], splits: dict[str, dict]) -> list[dict]:
     return rows
 
 
-def decide(rows: list[dict], splits: dict[str, dict]) -> dict:
-    """`deploy` (no, limits, yes), a headline, and paragraphs: why, in practice, weak at, next."""
+def unmeasured(budgets: list[Budget], splits: dict[str, dict]) -> list[str]:
+    """Goals of splits that were not evaluated, in words."""
+    return [f"{NAMES[b.figure]} on {b.split}" for b in budgets if b.kind == "goal" and b.split not in splits]
+
+
+def decide(rows: list[dict], splits: dict[str, dict], unknown: Sequence[str] = ()) -> dict:
+    """`deploy` (no, limits, yes), a headline, and paragraphs: why, in practice, weak at, next.
+
+    Args:
+        unknown: goals that nothing was measured for.
+    """
     floors = [row for row in rows if row["kind"] == "floor"]
     missed = [row for row in floors if not row["met"]]
     goals = [row for row in rows if row["kind"] == "goal" and not row["met"]]
@@ -114,7 +124,7 @@ def decide(rows: list[dict], splits: dict[str, dict]) -> dict:
         deploy, headline = "no", "No floor was measured: this report cannot say whether to deploy"
     elif missed:
         deploy, headline = "no", "Do not let this model decide on its own"
-    elif goals or unproven:
+    elif goals or unproven or unknown:
         deploy, headline = "limits", "Fit to deploy, within limits"
     else:
         deploy, headline = "yes", "Fit to deploy"
@@ -122,10 +132,10 @@ def decide(rows: list[dict], splits: dict[str, dict]) -> dict:
     return {
         "deploy": deploy,
         "headline": headline,
-        "why": _why(floors, missed, goals, unproven),
+        "why": _why(floors, missed, goals, unproven) + (f" Not measured: {_list(unknown)}." if unknown else ""),
         "in_practice": {name: _practice(split) for name, split in splits.items()},
         "weak_at": {name: weak for name, split in splits.items() if (weak := _weaknesses(split))},
-        "next": _next(missed, [row for row in goals if row["split"] not in known], unproven),
+        "next": _next(missed, [*unknown, *(row for row in goals if row["split"] not in known)], unproven),
     }
 
 
@@ -201,7 +211,7 @@ def _damage(split: dict) -> list[str]:
     return [f"damaged pictures: AUC {start:.3f} falls to {_list(hurt)}"] if hurt else []
 
 
-def _next(missed: list[dict], elsewhere: list[dict], unproven: list[dict]) -> str:
+def _next(missed: list[dict], elsewhere: list, unproven: list[dict]) -> str:
     if missed:
         return (
             "Use it to sort: let what it labels review or fake go to a person, refuse nobody on its word alone, and do "

@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import time
 from datetime import datetime, timezone
@@ -26,8 +25,8 @@ import numpy as np
 
 from facewarden import Client, FacewardenError
 from serving.errors import ServingError
-from serving.installation import ROOT
 
+from .. import machine
 from ..data.sources import ManifestError, folder_of
 from . import analysis, comparison, decision, robustness
 from .report import write_html
@@ -84,7 +83,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 def evaluate(options: argparse.Namespace) -> dict:
     """Scores, analyses and writes everything; returns the report."""
-    started, commit = time.monotonic(), _commit()
+    started, commit = time.monotonic(), machine.commit() or ""
     budgets = decision.read_budgets(options.budgets)
     if len({path.stem for path in options.baseline}) < len(options.baseline):
         raise EvaluationError("two baselines have one name, and the report calls them by it: rename one of the files")
@@ -101,7 +100,7 @@ def evaluate(options: argparse.Namespace) -> dict:
     _compare(options, judged, splits)
     rows = decision.judge_budgets(budgets, splits)
     report = {
-        "decision": decision.decide(rows, splits),
+        "decision": decision.decide(rows, splits, decision.unmeasured(budgets, splits)),
         "budgets": rows,
         "splits": splits,
         "model": _model(judged),
@@ -203,15 +202,6 @@ def _command(options: argparse.Namespace) -> str:
             text = item.name if isinstance(item, Path) else ",".join(item) if isinstance(item, tuple) else str(item)
             words += ["--" + name.replace("_", "-"), text]
     return shlex.join(words)
-
-
-def _commit() -> str:
-    """The checkout's commit, with a plus where files differ from it; empty outside of git."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def _write_scores(path: Path, judged: dict[str, list[Judged]]) -> None:

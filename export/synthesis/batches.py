@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field
@@ -80,9 +81,7 @@ class Loader:
         self.folder, self.batch_size, self.seed = folder, batch_size, seed
         self.material = material or Material()
         self.pipeline = DaliHost(dali.preprocess, batch_size + 1, threads=1)
-        self.one_at_a_time = (
-            Lock()
-        )  # two iterators of one loader each have a thread, and the pipeline is not thread-safe
+        self.one_at_a_time = Lock()  # two iterators of a loader each have a thread; the pipeline is not thread-safe
 
     def plan(self, faces: Sequence[Face], epoch: int, recipe: Recipe) -> list[list[Slot]]:
         """The batches of one epoch, shuffled; the last, smaller one is left out.
@@ -132,6 +131,7 @@ class Loader:
         return self._batches(
             self._chunks(faces),
             lambda f: [plain_example(self._read(f.path), np.array(f.box), f.height, f.width, f.label)],
+            whole=True,
         )
 
     def blended(self, faces: Sequence[Face]) -> Iterator[Batch]:
@@ -143,6 +143,7 @@ class Loader:
                     self._read(item[1].path), np.array(item[1].box), np.random.default_rng([self.seed, item[0]])
                 )
             ],
+            whole=True,
         )
 
     def _read(self, path: str) -> bytes:
@@ -151,19 +152,27 @@ class Loader:
     def _chunks(self, items: Sequence) -> list[Sequence]:
         return [items[i : i + self.batch_size] for i in range(0, len(items), self.batch_size)]
 
-    def _batches(self, chunks: Sequence[Sequence], examples: Callable[..., list[Example]]) -> Iterator[Batch]:
+    def _batches(
+        self, chunks: Sequence[Sequence], examples: Callable[..., list[Example]], whole: bool = False
+    ) -> Iterator[Batch]:
+        """Batches in order; with `whole` an example that does not decode is a ValueError, else told and left out."""
         with ThreadPoolExecutor(1) as ahead:
-            pending = ahead.submit(self._assemble, chunks[0], examples) if chunks else None
+            pending = ahead.submit(self._assemble, chunks[0], examples, whole) if chunks else None
             for following in [*chunks[1:], None]:
                 if pending is None:
                     return
                 batch = pending.result()
-                pending = ahead.submit(self._assemble, following, examples) if following else None
+                pending = ahead.submit(self._assemble, following, examples, whole) if following else None
                 yield batch
 
-    def _assemble(self, items: Sequence, examples: Callable[..., list[Example]]) -> Batch:
+    def _assemble(self, items: Sequence, examples: Callable[..., list[Example]], whole: bool) -> Batch:
         made = [example for item in items for example in examples(item)]
         with self.one_at_a_time:
             faces = self.pipeline.run(IMAGE=[e.image for e in made], ROI=[e.roi for e in made])
+        broken = [error for error in faces if isinstance(error, Exception)]
+        if broken and (whole or len(broken) == len(made)):
+            raise ValueError(f"{len(broken)} faces that were found do not decode any more ({broken[0]}): search anew")
+        for error in broken:
+            print(f"left out of a batch: {error}", file=sys.stderr, flush=True)
         kept = [(face, e.label) for face, e in zip(faces, made, strict=True) if not isinstance(face, Exception)]
         return Batch(np.stack([face for face, _ in kept]), np.array([label for _, label in kept], np.float32))

@@ -52,17 +52,6 @@ def _shapes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (centred / sizes[:, None, None]).reshape(len(points), -1), sizes
 
 
-def identity_blend(
-    target: np.ndarray,
-    target_landmarks: np.ndarray,
-    source: np.ndarray,
-    source_landmarks: np.ndarray,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """`target` with the face of `source`; arguments as of `identity_blended_pair`."""
-    return identity_blended_pair(target, target_landmarks, source, source_landmarks, rng).fake
-
-
 def identity_blended_pair(
     target: np.ndarray,
     target_landmarks: np.ndarray,

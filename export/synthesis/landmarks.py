@@ -77,20 +77,22 @@ def find_landmarks(faces: Sequence[Face], folder: Path, cache: Path) -> dict[str
     known: dict[str, np.ndarray] = {}
     if cache.exists():
         with np.load(cache) as stored:
-            known = dict(zip(stored["paths"].tolist(), stored["points"], strict=True))
-    todo = [face for face in faces if face.path not in known]
+            known = dict(zip(stored["keys"].tolist(), stored["points"], strict=True)) if "keys" in stored else {}
+    keys = {face.path: f"{face.path} {(folder / face.path).stat().st_size} {face.box}" for face in faces}
+    todo = [face for face in faces if keys[face.path] not in known]
     mesh = FaceMesh() if todo else None
     for number, face in enumerate(tqdm(todo, desc="landmarks", unit="face", disable=None), 1):
         with Image.open(io.BytesIO((folder / face.path).read_bytes())) as image:
             upright = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         points = mesh.landmarks(upright, np.array(face.box))
-        known[face.path] = np.full((POINTS, 2), np.nan, np.float32) if points is None else points
+        known[keys[face.path]] = np.full((POINTS, 2), np.nan, np.float32) if points is None else points
         if number % SAVE_EVERY == 0 or number == len(todo):
             _save(known, cache)
-    return {face.path: known[face.path] for face in faces if np.isfinite(known[face.path]).all()}
+    found = {face.path: known[keys[face.path]] for face in faces}
+    return {path: points for path, points in found.items() if np.isfinite(points).all()}
 
 
 def _save(known: dict[str, np.ndarray], cache: Path) -> None:
     part = cache.with_suffix(".part.npz")
-    np.savez(part, paths=np.array(list(known)), points=np.stack(list(known.values())))
+    np.savez(part, keys=np.array(list(known)), points=np.stack(list(known.values())))
     part.replace(cache)

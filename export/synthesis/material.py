@@ -23,12 +23,13 @@ def gather(
         out: the run's folder, for the caches.
     """
     real = real_of(of_split(faces, "train"))
-    if not reconstructions and any(recipe.reconstruction for recipe in recipes):
+    reconstructed = any(recipe.reconstruction for recipe in recipes)
+    if not reconstructions and reconstructed:
         raise ValueError("the recipe asks for reconstructions; name an autoencoder in [reconstructions], or set 0")
     landmarks, donors = {}, None
     if any(recipe.self_blend or recipe.identity_blend for recipe in recipes):
         landmarks = find_landmarks(real, folder, out / "landmarks.npz")
     if landmarks and any(recipe.identity_blend for recipe in recipes):
         donors = Donors(landmarks, {face.path: face.group for face in real})
-    made = reconstruct_faces(reconstructions, real, folder, out / "reconstructions") if reconstructions else {}
+    made = reconstruct_faces(reconstructions, real, folder, out / "reconstructions") if reconstructed else {}
     return Material(landmarks, donors, made)

@@ -30,6 +30,8 @@ from PIL import Image, ImageOps, JpegImagePlugin
 from scipy.ndimage import gaussian_filter, laplace, uniform_filter
 from tqdm import tqdm
 
+from serving.versions import digest
+
 from ..data.faces import Face, find_faces, real_of
 from ..data.sources import folder_of
 
@@ -208,13 +210,17 @@ def reconstruct_faces(
 
     Args:
         folder: what the faces' paths are relative to.
+
+    ValueError where `out` was made through other nets, or with another seed or limit.
     """
     listing = out / "faces.jsonl"
     out.mkdir(parents=True, exist_ok=True)
+    _claim(out, config)
+    chosen = choose(faces, config.sources, config.seed)
     done = whole_lines(listing)
     listing.write_text("".join(json.dumps(line) + "\n" for line in done))  # without a line that was cut off
     twins = {line["twin"] for line in done}
-    todo = [face for face in choose(faces, config.sources, config.seed) if face.path not in twins]
+    todo = [face for face in chosen if face.path not in twins]
     autoencoder = Reconstructor(Path(config.encoder), Path(config.decoder), config.workers) if todo else None
 
     def twin(face: Face) -> dict:
@@ -229,9 +235,20 @@ def reconstruct_faces(
         for line in tqdm(pool.map(twin, todo), "reconstructions", len(todo), unit="face", disable=None):
             file.write(json.dumps(line) + "\n")
             file.flush()
-    lines = whole_lines(listing)
+    wanted = {face.path for face in chosen}
+    lines = [line for line in whole_lines(listing) if line["twin"] in wanted]
     report(lines)
     return {line["twin"]: (line["path"], tuple(line["crop"])) for line in lines}
+
+
+def _claim(out: Path, config: Reconstructions) -> None:
+    """Notes what a folder is made through; ValueError where it was made through something else."""
+    through = {"seed": config.seed, "limit_px": config.limit_px}
+    through |= {name: digest(Path(getattr(config, name))) for name in ("encoder", "decoder")}
+    note = out / "made_through.json"
+    if note.exists() and json.loads(note.read_text()) != through:
+        raise ValueError(f"{out} was made through other nets, or with another seed or limit_px; remove it")
+    note.write_text(json.dumps(through, indent=2) + "\n")
 
 
 def report(lines: Sequence[dict]) -> None:

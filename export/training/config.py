@@ -42,8 +42,17 @@ class TrainConfig:
     seed: int = 20
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2 or self.max_accumulation < 1 or self.side_px % 16:
-            raise ValueError(f"epochs, max_accumulation >= 1, batch_size >= 2, side_px a multiple of 16: got {self}")
+        counts = (self.epochs, self.max_accumulation, self.hard_samples)
+        if min(counts) < 1 or self.batch_size < 2 or self.side_px < 16 or self.side_px % 16:
+            raise ValueError(
+                f"epochs, max_accumulation, hard_samples >= 1, batch_size >= 2, side_px a multiple of 16: got {self}"
+            )
+        if 0 < self.focal_gamma < 1 or self.focal_gamma < 0 or self.distill_temperature <= 0:
+            raise ValueError(
+                f"focal_gamma is 0 or from 1 on (between, it has no gradient), temperatures above 0: got {self}"
+            )
+        if not (0 <= self.warmup_share < 1 and 0 <= self.ema_decay < 1):
+            raise ValueError(f"warmup_share and ema_decay are from 0 on and below 1, got {self}")
         if not 0 <= self.distinct_epochs <= self.epochs:
             raise ValueError(f"distinct_epochs is 0 or 1..{self.epochs} (epochs), got {self.distinct_epochs}")
         shares = {name: getattr(self, name) for name in ("distill_share", "mix", "restyle")}

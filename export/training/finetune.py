@@ -1,9 +1,10 @@
 """Checkpoint + corrected cases -> checkpoint: learns what it got wrong without forgetting what it knew.
 
 Reads the data it was trained on, a CSV of cases (columns path and truth, real or fake; split where one is wanted;
-others, such as the verdict, are ignored) and the checkpoint; writes a checkpoint and `finetune.json`, and prints both
-networks' figures on the old test split and on the cases that were held back. The former network teaches where it was
-right (learning without forgetting, Li and Hoiem, ECCV 2016); old faces are replayed beside the new ones.
+group, where several show one person; others, such as the verdict, are ignored) and the checkpoint; writes a checkpoint
+and `finetune.json`, and prints both networks' figures on the old test split and on the cases that were held back. The
+former network teaches where it was right (learning without forgetting, Li and Hoiem, ECCV 2016); old faces are replayed
+beside the new ones.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import numpy as np
 
 from .. import metrics
 from ..conversion.calibrate import sigmoid
-from ..data.faces import DataConfig, Face, find_faces, of_split
+from ..data.duplicates import across_splits
+from ..data.faces import Collection, DataConfig, Face, collect, of_split
 from ..data.sources import folder_of
 from ..errors import ManifestError
 from ..network import TimmNet
@@ -32,7 +34,7 @@ from .weights import starting_network, trained
 REPEATS = 4  # each case is shown so often in an epoch, in other alterations
 
 
-def read_cases(path: Path, out: Path) -> list[Face]:
+def read_cases(path: Path, out: Path) -> Collection:
     """The faces of a reviewer's list, source `cases`; paths are relative to it. Raises ManifestError."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
@@ -42,10 +44,11 @@ def read_cases(path: Path, out: Path) -> list[Face]:
     manifest = out / "manifest.csv"
     with manifest.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("path", "label", "source", "split"))
+        writer.writerow(("path", "label", "source", "split", "group"))
         for row in rows:
-            writer.writerow(((path.parent / row["path"]).resolve(), row["truth"], "cases", row.get("split", "")))
-    return find_faces(manifest, out, DataConfig(drop_duplicates=True))
+            where, group = (path.parent / row["path"]).resolve(), row.get("group") or row["path"]
+            writer.writerow((where, row["truth"], "cases", row.get("split", ""), group))
+    return collect(manifest, out, DataConfig(drop_duplicates=True))
 
 
 def figures(net: TimmNet, loader: Loader, faces: list[Face]) -> dict[str, float]:
@@ -54,9 +57,18 @@ def figures(net: TimmNet, loader: Loader, faces: list[Face]) -> dict[str, float]
     return {"images": len(faces), "auc": metrics.auc(labels, raw), **metrics.rates(labels, sigmoid(raw), 0.5)}
 
 
-def finetune(config: TrainConfig, checkpoint: Path, data: Path, cases: list[Face], out: Path) -> dict:
+def apart(known: Collection, cases: Collection) -> list[Face]:
+    """The known faces without those of later splits that show nearly the same as a case that is learned from."""
+    found, hashes = [*known.found, *cases.found], [*known.hashes, *cases.hashes]
+    pairs = across_splits(hashes, [face.split for face in found])
+    first_case = len(known.found)
+    like = {found[p.other].file for p in pairs if p.learned >= first_case and found[p.learned].split == "train"}
+    return [face for face in known.faces if face.file not in like]
+
+
+def finetune(config: TrainConfig, checkpoint: Path, data: Path, corrected: Collection, out: Path) -> dict:
     """Trains, and returns the figures before and after on `old` and `cases`."""
-    known, folder = find_faces(data, out), folder_of(data)
+    known, cases, folder = apart(collect(data, out), corrected), corrected.faces, folder_of(data)
     learned = of_split(cases, "train") * REPEATS
     if not learned:
         raise ManifestError("no case is in the split train; give more cases, or a column split")
@@ -64,14 +76,11 @@ def finetune(config: TrainConfig, checkpoint: Path, data: Path, cases: list[Face
     start, (teacher, _) = starting_network(config, checkpoint), trained(checkpoint)
     after = train(config, known + learned, folder, out, start, [teacher], material)
     loader = Loader(folder, config.batch_size, config.seed)
-    held_back = {"old": known, "cases": cases}
+    held_back = {"old": of_split(known, "test"), "cases": of_split(cases, "val") + of_split(cases, "test")}
     return {
-        name: {
-            state: figures(net, loader, of_split(faces, "test"))
-            for state, net in (("before", teacher), ("after", after))
-        }
-        for name, faces in held_back.items()
-        if of_split(faces, "test")
+        name: {state: figures(net, loader, shown) for state, net in (("before", teacher), ("after", after))}
+        for name, shown in held_back.items()
+        if shown
     }
 
 
@@ -90,7 +99,7 @@ def main() -> int:
     _, config = trained(a.checkpoint)
     recipe = replace(config.recipe, reconstruction=0.0)
     rates = {"learning_rate": a.learning_rate, "head_learning_rate": a.learning_rate}
-    config = replace(config, epochs=a.epochs, distill_share=0.5, recipe=recipe, **rates)
+    config = replace(config, epochs=a.epochs, distinct_epochs=0, distill_share=0.5, recipe=recipe, **rates)
     report = finetune(config, a.checkpoint, a.data, read_cases(a.cases, a.out / "cases"), a.out)
     (a.out / "finetune.json").write_text(json.dumps({"config": asdict(config), "figures": report}, indent=2) + "\n")
     for name, states in report.items():

@@ -24,6 +24,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from serving.versions import digest
+
 from ..data.faces import Face, find_faces, of_split
 from ..data.sources import folder_of
 from ..network import ProbeNet
@@ -190,7 +192,7 @@ def main() -> int:
     faces, folder = find_faces(a.data, a.out), folder_of(a.data)
     chosen = of_split(faces, "train")
     net = foundation(a.backbone, a.weights)
-    of = ".".join([a.backbone, Path(a.weights).stem])
+    of = ".".join([a.backbone, digest(Path(a.weights))[:12] if a.weights else "published"])
     features = class_tokens(net, chosen, folder, a.out / f"class_tokens.{of}.npz")
     labels = np.array([face.label for face in chosen], np.float32)
     if a.altered:

@@ -24,7 +24,7 @@ from ..network import FaceNet, TimmNet
 from ..synthesis.batches import Batch, Loader
 from .config import TrainConfig
 from .losses import focal_loss
-from .train import to_pixels
+from .train import add_flags, to_pixels
 from .weights import save_network, trained
 
 REFERENCE = "efficientnet_b0"  # budgets are shares of it, with one logit, at the same side
@@ -116,9 +116,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets pruned.pt")
     parser.add_argument("--checkpoint", type=Path, required=True, help="of the trained network")
-    for setting in fields(PruneConfig):
-        flag = "--" + setting.name.replace("_", "-")
-        parser.add_argument(flag, type=type(setting.default), default=setting.default, help="default %(default)s")
+    add_flags(parser, fields(PruneConfig))
     a = parser.parse_args()
     pruning = PruneConfig(**{setting.name: getattr(a, setting.name) for setting in fields(PruneConfig)})
     net, config = trained(a.checkpoint)

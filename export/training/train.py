@@ -109,15 +109,19 @@ class Run:
         return Progress(float(np.mean(losses)), len(taken), hard / sum(len(batch.labels) for batch in taken))
 
     def _smaller(self, taken: list[Batch]) -> tuple[list[float], int]:
-        """Does the batches of this update again in halves, after memory ended."""
-        if self.chunk < 4:
-            raise MemoryError(f"CUDA memory ends at {self.chunk} faces of {self.config.side_px} px; lower side_px")
-        self.chunk //= 2
-        self.optimizer.zero_grad()
-        torch.cuda.empty_cache()
-        self.position -= len(taken) - 1  # the last one was not counted
-        results = [self._backward(batch) for batch in taken]
-        return [loss for loss, _ in results], sum(found for _, found in results)
+        """Does the batches of this update again in halves, after memory ended; in quarters, where it ends again."""
+        begin = self.position - (len(taken) - 1)  # the last one was not counted
+        while self.chunk >= 4:
+            self.chunk //= 2
+            self.optimizer.zero_grad()
+            torch.cuda.empty_cache()
+            self.position = begin
+            try:
+                results = [self._backward(batch) for batch in taken]
+            except torch.cuda.OutOfMemoryError:
+                continue
+            return [loss for loss, _ in results], sum(found for _, found in results)
+        raise MemoryError(f"CUDA memory ends at {self.chunk} faces of {self.config.side_px} px; lower side_px")
 
     def _backward(self, batch: Batch) -> tuple[float, int]:
         """Adds the gradients of one batch; mean loss and number of hard samples."""
@@ -229,6 +233,10 @@ def train(
     chosen = of_split(faces, "train")
     epochs = [loader.plan(chosen, epoch, config.recipe) for epoch in range(config.distinct_epochs or config.epochs)]
     plan = [batch for epoch in range(config.epochs) for batch in epochs[epoch % len(epochs)]]
+    if not plan:
+        raise ValueError(
+            f"{len(chosen)} faces of the split train fill no batch of {config.batch_size}; lower batch_size"
+        )
     run = Run(config, len(plan), start, teachers, cpu, period=sum(map(len, epochs)))
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():

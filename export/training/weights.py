@@ -65,6 +65,10 @@ def starting_network(config: TrainConfig, init: Path | None) -> TimmNet:
         return config.network()
     state = torch.load(init, weights_only=True, map_location="cpu")
     if "average" in state:
+        if state["config"]["backbone"] != config.backbone:
+            raise ValueError(
+                f"{init} is of {state['config']['backbone']}, the settings of {config.backbone}: name the same"
+            )
         if state["config"]["activation"] and not config.activation:
             raise ValueError(f"{init} has {state['config']['activation']}; name it in the settings: activation = ...")
         net = _network_of(state, config.activation)

@@ -73,6 +73,13 @@ def test_budgets_of_a_split_that_was_not_evaluated_prove_nothing(splits, budgets
     assert decision.decide(rows, splits)["deploy"] == "no"
 
 
+def test_a_goal_that_was_not_measured_is_no_goal_that_was_met(splits, budgets):
+    wanted = budgets("[floor.test]\nauc = 0.5\n[goal.elsewhere]\nauc = 0.9")
+    told = decision.decide(decision.judge_budgets(wanted, splits), splits, decision.unmeasured(wanted, splits))
+    assert told["deploy"] == "limits" and "Not measured: AUC on elsewhere." in told["why"]
+    assert "other cameras" in told["next"]
+
+
 @pytest.mark.parametrize(
     "text", ["[floor.test]\nspeed = 3", "[wish.test]\nauc = 1", "floor = 3", "[floor", "[floor.test]\nauc = 'good'"],
     ids=["figure", "kind", "shape", "toml", "number"],

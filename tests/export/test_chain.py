@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from export.__main__ import STAGES
 from export.chain import CONFIGS, ChainConfig, run
 from export.data.preprocessing import REPOSITORY, ROOT
 from export.synthesis.batches import Recipe
@@ -34,7 +35,10 @@ def export(*arguments):
 
 def test_the_chain_ends_with_a_new_version_and_runs_once(data, repository, tmp_path):
     command = ("run", "--data", data, "--config", CONFIGS / "smoke.toml", "--out", tmp_path, "--repository", repository)
-    first = export(*command)
+    refused = export(*command)
+    assert refused.returncode == 1 and "cannot tell whether the network is worse" in refused.stderr
+    assert len(versions(repository / "classifier")) == 1
+    first = export(*command, "--allow-worse")
     assert first.returncode == 0, first.stderr
     assert [line for line in first.stdout.splitlines() if line.startswith("==")] == [
         "== teacher",
@@ -61,11 +65,19 @@ def test_the_chain_ends_with_a_new_version_and_runs_once(data, repository, tmp_p
     assert again.returncode == 0, again.stderr
     assert "going on at batch" in again.stdout
     assert [(tmp_path / stage / "checkpoint.pt").read_bytes() for stage in ("teacher", "pruned")] == checkpoints
+    assert {"checkpoint", "configuration", "teacher", "mean"} <= set(manifest["parents"])
+    once = export(*command)
+    assert once.returncode == 0 and f"version {folder.name} already" in once.stdout
+    assert len(versions(repository / "classifier")) == 2
+    (tmp_path / "teacher" / "stage.json").write_text("{}")
+    changed = export(*command)
+    assert changed.returncode == 1 and "was made with another stage, " in changed.stderr
 
 
 def test_cases_are_learned_and_the_old_figures_are_told(data, repository, tmp_path):
     cases = tmp_path / "cases.csv"
-    cases.write_text("path,verdict,truth,split\n" + "".join(f"{data}/real{i}.jpg,real,fake,train\n" for i in range(4)))
+    learned = "".join(f"{data}/real{i}.jpg,real,fake,train\n" for i in (0, 1, 2, 6))  # the last one is of the old test
+    cases.write_text(f"path,verdict,truth,split\n{learned}{data}/fake3.jpg,real,fake,val\n")
     checkpoint = tmp_path / "start" / "pruned" / "checkpoint.pt"
     start = ("run", "--config", CONFIGS / "smoke.toml", "--out", tmp_path / "start", "--no-publish")
     assert export(*start, "--data", data).returncode == 0
@@ -75,7 +87,8 @@ def test_cases_are_learned_and_the_old_figures_are_told(data, repository, tmp_pa
     assert done.returncode == 0, done.stderr
     figures = json.loads((out / "finetune.json").read_text())["figures"]
     assert set(figures["old"]) == {"before", "after"}
-    assert figures["old"]["after"]["images"] == 4
+    assert 0 < figures["old"]["after"]["images"] < 4, "without what shows nearly the same as the case that was learned"
+    assert figures["cases"]["after"]["images"] == 1, "what is not learned from is held back, val as well"
     cases.write_text("path,verdict\na.jpg,real\n")
     refused = export("finetune", *arguments)
     assert refused.returncode == 1
@@ -85,14 +98,14 @@ def test_cases_are_learned_and_the_old_figures_are_told(data, repository, tmp_pa
 SHIPPED = REPOSITORY / "classifier" / str(min(versions(REPOSITORY / "classifier")))  # a user's own versions are later
 
 
-@pytest.mark.parametrize("name", ["smoke", "reference"])
+@pytest.mark.parametrize("name", ["own", "plain", "reference", "restyled", "smoke", "student", "teacher"])
 def test_configurations_are_read(name):
     config = ChainConfig.read(CONFIGS / f"{name}.toml")
-    assert min(stage.prune.multiply_adds for stage in config.stages if stage.prune) <= 0.6
+    assert all(stage.prune.multiply_adds <= 0.6 for stage in config.stages if stage.prune)
     side_px = {stage.name: stage.train.side_px for stage in config.stages}
     for stage in config.stages:
-        assert {side_px[name] for name in stage.teachers} <= {stage.train.side_px}, "a student sees as its teacher"
-        assert len({side_px[name] for name in stage.average}) <= 1, "a mean is of networks of one side"
+        assert {side_px[name] for name in stage.teachers if name in side_px} <= {stage.train.side_px}
+        assert len({side_px[name] for name in stage.average if name in side_px}) <= 1, "a mean is of one side"
 
 
 def test_the_default_begins_with_what_the_repository_holds():
@@ -140,8 +153,15 @@ def test_the_students_in_the_repository_are_those_of_their_configuration(weights
         ('[[stage]]\nname = "a"\n[stage.train]\nepoch = 3', "epoch"),
         ('[[stage]]\nname = "a"\n[stage.train]\nrecipe = { self_blend = 2 }', "0..1"),
         ('[[stage]]\nname = "a"\nprune = { parameters = 0 }', "shares of B0"),
+        ('[[stage]]\nname = "a"\nteacher = ["b"]', "'teacher'"),
+        ('[[stage]]\nname = "a"\n[[stage]]\nname = "a"', "same name"),
+        ('[[stage]]\ninit = "a"', "'name'"),
+        ('[[stage]]\nname = "a"\naverage = ["b"]\ninit = "b"', "average goes with name alone"),
     ],
-    ids=["empty", "unknown-setting", "share-above-1", "nothing-left"],
+    ids=[
+        *("empty", "unknown-setting", "share-above-1", "nothing-left"),
+        *("unknown-key", "twice", "no-name", "mean-and-training"),
+    ],
 )
 def test_a_bad_configuration_is_named(tmp_path, text, complaint):
     (tmp_path / "bad.toml").write_text(text)
@@ -158,8 +178,20 @@ def test_what_a_stage_builds_on_is_missed_before_anything_is_done(tmp_path, data
     assert not (tmp_path / "out").exists()
 
 
+def test_a_split_that_lacks_a_class_is_missed_before_anything_is_trained(tmp_path, data):
+    rows = (data / "manifest.csv").read_text().splitlines()
+    paths = [f"{data}/{row}" for row in rows[1:] if not row.endswith(("fake_source,val", ",test"))]
+    (tmp_path / "some.csv").write_text("\n".join([rows[0], *paths]) + "\n")
+    refused = export(
+        "run", "--data", tmp_path / "some.csv", "--config", CONFIGS / "smoke.toml", "--out", tmp_path / "o"
+    )
+    assert refused.returncode == 1
+    assert "no faces that are fake of val, real of test, fake of test" in refused.stderr
+    assert not (tmp_path / "o" / "teacher").exists()
+
+
 def test_every_stage_explains_itself():
-    assert export("--help").stdout.count("\n") >= 12
+    assert export("--help").stdout.count("\n") == len(STAGES) + 2
     assert export("nonsense").returncode == 2
     for stage in ("run", "data", "train", "prune", "finetune", "convert", "publish", "verify"):
         assert "--data" in export(stage, "--help").stdout, stage

@@ -60,7 +60,7 @@ def test_folders_give_label_source_and_group(tmp_path):
     assert set(items) == set(names)
     assert [items[name].label for name in names] == [0, 0, 1, 1, 1]
     assert [items[name].source for name in names] == ["real", "cam", "swap", "swap", "swap"]
-    assert [items[name].group for name in names] == [*names[:2], "fake/swap/033", "fake/swap/033", names[4]]
+    assert [items[name].group for name in names] == [*names[:2], "033", "033", names[4]]
 
 
 def test_splits_go_by_group_and_seed_and_nothing_else():

@@ -100,6 +100,9 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same(data, nets, tmp_path,
     reconstruct.main()
     assert listing.read_text() == whole
     assert "laplacian_variance" in capsys.readouterr().out
+    sys.argv += ["--seed", "1"]
+    with pytest.raises(ValueError, match="or with another seed"):
+        reconstruct.main()
 
 
 def test_an_unknown_source_is_named():

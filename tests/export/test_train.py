@@ -66,6 +66,36 @@ def test_a_head_that_does_not_exist_is_refused():
         replace(CONFIG, head="linear")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"hard_samples": 0},
+        {"focal_gamma": 0.5},
+        {"warmup_share": 1.0},
+        {"ema_decay": 1.0},
+        {"distill_temperature": 0.0},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_settings_that_cannot_train_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        replace(CONFIG, **wrong)
+
+
+def test_too_few_faces_for_a_batch_are_told_before_anything_is_saved(faces, data, tmp_path):
+    config = replace(CONFIG, batch_size=64)
+    with pytest.raises(ValueError, match="faces of the split train fill no batch of 64"):
+        train(config, faces, data, tmp_path, config.network(), cpu=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_backbone_is_no_start(tmp_path):
+    config = replace(CONFIG, backbone="mobilenetv3_small_050")
+    save_network(config.network(), config, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="is of mobilenetv3_small_050"):
+        starting_network(CONFIG, tmp_path / "other.pt")
+
+
 def random_batches(count, size=2):
     rng = np.random.default_rng(1)
     return [
@@ -84,14 +114,22 @@ def test_an_update_waits_for_hard_samples_but_not_for_ever(hard_samples, batches
     assert run.update(iter([])) is None
 
 
-def test_batches_done_again_after_memory_ended_keep_their_places(monkeypatch):
+@pytest.mark.parametrize(
+    ("ends", "chunk", "positions"),
+    [
+        ({3}, 4, [0, 1, 2, 0, 0, 1, 1, 2, 2]),
+        ({3, 5}, 2, [0, 1, 2, 0, 0, *[0] * 4, *[1] * 4, *[2] * 4]),
+    ],
+    ids=["once", "twice"],
+)
+def test_batches_done_again_after_memory_ended_keep_their_places(monkeypatch, ends, chunk, positions):
     """Only the end of memory is made up; without it their faces would be mixed, and taught, as other ones."""
-    config = replace(CONFIG, batch_size=4, hard_samples=100, max_accumulation=3, mix=1.0, distill_share=1.0)
-    batches, real_loss, losses = random_batches(3, 4), Run._loss, []
+    config = replace(CONFIG, batch_size=8, hard_samples=100, max_accumulation=3, mix=1.0, distill_share=1.0)
+    batches, real_loss, losses = random_batches(3, 8), Run._loss, []
 
     def loss(run, *values):
         losses.append(run.position)
-        if len(losses) == 3:
+        if len(losses) in ends:
             raise torch.cuda.OutOfMemoryError
         return real_loss(run, *values)
 
@@ -99,8 +137,8 @@ def test_batches_done_again_after_memory_ended_keep_their_places(monkeypatch):
     run = Run(config, 6, config.network(), [config.network()], cpu=True, period=3)
     whole = Run(config, 6, config.network(), [config.network()], cpu=True, period=3)
     run.update(iter(batches))
-    assert (run.position, run.chunk) == (3, 2)
-    assert losses == [0, 1, 2, 0, 0, 1, 1, 2, 2]
+    assert (run.position, run.chunk) == (3, chunk)
+    assert losses == positions
     whole.update(iter(batches))
     for position, answer in whole.answers.items():
         for mine, theirs in zip(run.answers[position], answer, strict=True):
