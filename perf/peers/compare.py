@@ -96,18 +96,18 @@ def best(found: Sequence[Row], server: str) -> Row:
 
 
 def figures(found: Sequence[Row], peers: Sequence[Peer]) -> dict[str, Figure]:
-    """What the bars name: ours / theirs, each at its best, of the best peer with torch and the best with our graph."""
-    ours, made = best(found, OURS), {}
+    """What the bars name: ours / theirs, of the best peer with torch and the best with our graph, under the load that
+    suits that peer best.
+    """
+    made = {}
     torch = [best(found, peer.name) for peer in peers if peer.environment == "torch"]
     graph = [best(found, peer.name) for peer in peers if peer.environment != "torch"]
     for name, of in (("torch", torch), ("our graph", graph)):
         if of:
             peer = max(of, key=lambda row: row.per_second)
-            for what, own, theirs in (
-                ("throughput", ours.per_second, peer.per_second),
-                ("p95", ours.p95_ms, peer.p95_ms),
-            ):
-                made[f"{name}.{what}"] = Figure(own / theirs if theirs else None, peer.server)
+            under = f"{peer.server}, {peer.in_flight} in flight"
+            for what, ratio in (("throughput", peer.throughput_ratio), ("p95", peer.p95_ratio)):
+                made[f"{name}.{what}"] = Figure(1 / ratio if ratio else None, under)
     return made
 
 
