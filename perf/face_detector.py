@@ -14,8 +14,6 @@ import csv
 import io
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -28,6 +26,8 @@ import numpy as np
 import openvino
 import skimage
 from PIL import Image
+
+from export import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "model_repository" / "face_detector" / "1"))
@@ -199,17 +199,12 @@ def time_ms(detector: FaceDetector) -> dict[str, float]:
     return {name: round(float(value), 2) for name, value in figures.items()}
 
 
-def machine() -> dict[str, Any]:
-    cpu = Path("/proc/cpuinfo").read_text().split("model name\t: ", 1)[-1].split("\n", 1)[0]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
-    packages = ("nvidia-dali-cuda130", "openvino", "numpy", "pillow", "scikit-image")
+def surroundings() -> dict[str, Any]:
     return {
-        "cpu": cpu,
-        "cores_used": len(os.sched_getaffinity(0)),
+        **machine.machine(),
         "load_1min_before": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
-        "commit": commit.strip(),
+        "packages": machine.versions() | {name: version(name) for name in ("numpy", "pillow", "scikit-image")},
+        "commit": machine.commit() or "unknown",
         "date": time.strftime("%Y-%m-%d"),
     }
 
@@ -229,7 +224,7 @@ def verdict(report: dict[str, Any]) -> list[str]:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     detector = FaceDetector(threads=1)
-    timing = {"machine": machine(), "time_ms": time_ms(detector)}
+    timing = {"machine": surroundings(), "time_ms": time_ms(detector)}
     if args.only_time:
         report = json.loads(args.output.with_suffix(".json").read_text()) | timing
     else:
@@ -265,11 +260,11 @@ score of {YUNET_FINDS} and up, OpenCV's default (bar: {RECALL_BAR:.0%} on each s
 Backgrounds are the largest strips of the portraits beside their faces, mostly torsos, hands and clothes, in which
 YuNet sees nothing of score {YUNET_ANY} or more: harder than landscapes.
 
-One 640x480 JPEG ({took["kib"]:.0f} KiB, one face), check and decoding included, on {on["cores_used"]} core: median
+One 640x480 JPEG ({took["kib"]:.0f} KiB, one face), check and decoding included, on {on["cores"]} core: median
 {took["median"]} ms, minimum {took["min"]} ms, 95th percentile {took["p95"]} ms, CPU time {took["cpu_median"]} ms
 ({TIMED_RUNS} runs, bar {TIME_BAR_MS:g} ms; load of the machine before: {on["load_1min_before"]}).
 
-{on["cpu"]}; Python {on["python"]}; {packages}; commit {on["commit"]}; {on["date"]}.
+{on["cpu"]}; {packages}; commit {on["commit"]}; {on["date"]}.
 
     taskset -c 1 python -m perf.face_detector --data FOLDER --yunet yunet_n_dynamic.onnx
 
