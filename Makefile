@@ -50,6 +50,7 @@ tune: .venv/.perf ## search instances, threads, batch, delays for this machine b
 	.venv/bin/python -m perf.tune $(if $(ONNX),--onnx "$(ONNX)")
 
 perf-gpu: .venv/.perf ## on a GPU host: decoding, judging and `embedded-gpu` end to end, against the bars of perf/gpu.toml
+	@nvidia-smi -L >/dev/null 2>&1 || { echo "there is no GPU: nvidia-smi does not list one; on a CPU, measure with: make perf"; exit 2; }
 	.venv/bin/python $(PIP) -r requirements/gpu.txt
 	.venv/bin/python -m perf.gpu $(ARGS)
 

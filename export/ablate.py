@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from serving.versions import digest
+
 from . import machine, metrics
 from .chain import CONFIGS, tomllib
-from .data.faces import DataConfig, Face, collect, folder_of, of_split, real_of
+from .data.faces import DataConfig, Face, collect, digest_of, folder_of, of_split, real_of
 from .errors import ExportError
 from .synthesis.batches import Loader, Material
 from .synthesis.identity_blend import Donors
@@ -109,13 +111,15 @@ def _scores(
 ) -> dict[str, dict[str, list]]:
     """Labels, logits and groups of each column, from the run's folder where they are there."""
     kept = out / "scores.json"
+    seen = [face for face in faces if face.source != variant.leave_out]
+    made_of = {"run": json.loads(json.dumps(asdict(variant))), "init": digest(init) if init else None}
+    made_of["faces"] = digest_of(faces)
     if kept.exists():
         before = json.loads(kept.read_text())
-        if before.get("run") != json.loads(json.dumps(asdict(variant))):
-            raise ValueError(f"{kept} is of other settings; remove {out} to train {variant.name} anew")
+        if {name: before.get(name) for name in made_of} != made_of:
+            raise ValueError(f"{kept} is of other settings, weights or faces; remove {out} to train it anew")
         return before["columns"]
     out.mkdir(parents=True, exist_ok=True)
-    seen = [face for face in faces if face.source != variant.leave_out]
     material = replace(material, donors=_donors(material, seen))
     net = train(variant.train, seen, data, out, starting_network(variant.train, init), (), material)
     loader = Loader(data, variant.train.batch_size, variant.train.seed)
@@ -128,7 +132,7 @@ def _scores(
         table["left_out"] = _column([*unseen, *others], *logits(net, loader.plain([*unseen, *others])))
     pairs = [logits(net, batches) for batches in (loader.plain(real), loader.blended(real))]
     table["self_blended"] = _column(real * 2, *(np.concatenate(parts) for parts in zip(*pairs, strict=True)))
-    kept.write_text(json.dumps({"run": asdict(variant), "columns": table}))
+    kept.write_text(json.dumps({**made_of, "columns": table}))
     return table
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from serving.versions import digest, newest
 
-from .conversion.publish import ALLOW_WORSE, publish
-from .data.faces import DataConfig, Face, collect, folder_of, known_faces, require_both_classes, table
+from .conversion.publish import ALLOW_WORSE, publish, require_publishable
+from .data.faces import DataConfig, Face, collect, folder_of, known_faces, of_split, require_both_classes, table
 from .data.preprocessing import REPOSITORY
 from .synthesis.batches import Loader, Material
 from .synthesis.material import gather
@@ -150,8 +150,9 @@ def _claim(folder: Path, stage: Stage, start: Path | None, teachers: list[Path])
         "init": digest(start) if start else None,
         "teachers": [digest(path) for path in teachers],
     }
-    note = folder / "stage.json"
-    if note.exists() and (before := json.loads(note.read_text())) != made_of:
+    note, results = folder / "stage.json", [folder / name for name in ("pruned.pt", "checkpoint.pt")]
+    known = note.exists() and any(path.exists() for path in results)
+    if known and (before := json.loads(note.read_text())) != made_of:
         changed = [name for name in made_of if before.get(name) != made_of[name]]
         raise ValueError(f"{folder} was made with another {', '.join(changed)}; remove it to make it anew")
     note.write_text(json.dumps(made_of, indent=2) + "\n")
@@ -186,8 +187,12 @@ def main() -> int:
     parser.add_argument("--allow-worse", action="store_true", help=ALLOW_WORSE)
     arguments = parser.parse_args()
     out = arguments.out or Path("runs") / arguments.config.stem
-    known = known_faces(arguments.known, out / "known") if arguments.known else ()
     chain = ChainConfig.read(arguments.config)
+    known = known_faces(arguments.known, out / "known") if arguments.known else ()
+    if not arguments.no_publish:  # what publication would refuse after hours of training
+        _check_files(chain, out)
+        faces = collect(arguments.data, out, chain.data).faces
+        require_publishable(of_split(faces, "test"), arguments.repository, arguments.allow_worse)
     checkpoint, faces = run(chain, arguments.data, out, arguments.init)
     if arguments.no_publish:
         return 0

@@ -70,7 +70,9 @@ def _saturated(results: Sequence[Result], limits: Limits | None) -> dict[str, Fi
             found[f"saturate.{ask}.per_second"] = Figure(result.summaries[name].per_second, f"at {name}")
             if name in result.paths:
                 found[f"saturate.{ask}.mean_batch"] = Figure(result.paths[name].mean_batch("classifier"), f"at {name}")
-            if ask == "face" and limits:
+            if ask == "face" and not result.use:
+                found["saturate.face.share_of_limit"] = Figure(None, OUT_OF_SIGHT)
+            elif ask == "face" and limits:
                 reached = share(result.summaries[name].per_second, limits, result.measured.generator_cores)
                 found["saturate.face.share_of_limit"] = Figure(reached)
     return found

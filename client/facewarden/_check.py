@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, nullcontext
 
 from ._client import Client
-from ._errors import FacewardenError, ImageError
+from ._errors import FacewardenError, ImageError, OverloadedError
 from ._files import Results, find_images
 from ._show import HEAD, Progress, verdict_line, wants_colour
 from ._verdict import Verdict
@@ -59,7 +59,7 @@ def _check(paths: list[str], client: Client, printer: _Printer, results: Results
     feed, failed, answered, lost = _Feed(paths), 0, 0, None
     with closing(client.check_images(feed)) as verdicts:
         for verdict in verdicts:
-            feed.stopped = feed.stopped or (unanswered(verdict.error) and not healthy(client))
+            feed.stopped = feed.stopped or (maybe_lost(verdict.error) and not healthy(client))
             if feed.stopped and unanswered(verdict.error):
                 lost = verdict.error
                 continue
@@ -76,6 +76,11 @@ def _check(paths: list[str], client: Client, printer: _Printer, results: Results
 def unanswered(error: FacewardenError | None) -> bool:
     """Whether the error is about the server, not about the picture."""
     return error is not None and not isinstance(error, ImageError)
+
+
+def maybe_lost(error: FacewardenError | None) -> bool:
+    """Whether the server may be gone for good. One whose queue is full is there, and has enough to do."""
+    return unanswered(error) and not isinstance(error, OverloadedError)
 
 
 def healthy(client: Client) -> bool:

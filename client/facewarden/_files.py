@@ -45,10 +45,13 @@ def _below(folder: str) -> Iterator[str]:
 
 def require_writable(path: str) -> None:
     """Raises ResultsError where a file that is written at the end could not be."""
+    there = os.path.exists(path)
     try:
         open(path, "ab").close()
     except OSError as exc:
         raise ResultsError(f"'{path}' cannot be written: {exc.strerror}.") from exc
+    if not there:
+        os.remove(path)
 
 
 class Results:

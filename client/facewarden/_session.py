@@ -3,7 +3,8 @@
 Every answer hands back RESUME, the server's state in a kilobyte. Whatever goes wrong, the frame is sent again as the
 start of the stream, with the RESUME of the last answer that came: the server then stands where that answer left it,
 whether it has meanwhile counted the frame, forgotten the stream or been restarted. So no frame counts twice, and none
-is lost.
+is lost, unless a server of another release takes no RESUME of this one: then that frame fails and the stream begins
+anew.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from argparse import Namespace
 from contextlib import closing
 from typing import Any
 
-from ._check import LostError, healthy, unanswered
+from ._check import LostError, healthy, maybe_lost
 from ._client import Client
 from ._errors import VideoError
 from ._files import require_writable
@@ -47,7 +47,7 @@ def _frames(
                 printer.frame(frame)
                 if report:
                     report.add(frame)
-                if unanswered(frame.error) and not healthy(client):
+                if maybe_lost(frame.error) and not healthy(client):
                     raise LostError(f"The server is lost: {frame.error} {summary.frames} frames were counted.")
     except (VideoError, LostError, KeyboardInterrupt) as exc:  # Ctrl-C is how a camera's stream ends
         return summary, exc

@@ -133,11 +133,7 @@ def require_no_worse(gains: Mapping[str, dict], replaced: int) -> None:
     """Raises GateError where the whole interval of a gain lies below zero, or the split test is too small to tell."""
     lines = []
     if gains["test"]["groups"] < MIN_GROUPS or not np.isfinite(gains["test"]["gain_interval"]).all():
-        raise GateError(
-            f"{gains['test']['groups']} photographs, persons or videos in the split test cannot tell whether the "
-            f"network is worse than version {replaced}, which is served; give {MIN_GROUPS} at least, real and fake, "
-            "or --allow-worse"
-        )
+        raise GateError(_too_few(gains["test"]["groups"], replaced))
     for name, row in gains.items():
         low, high = row["gain_interval"]
         if row["groups"] >= MIN_GROUPS and high < 0:
@@ -146,6 +142,27 @@ def require_no_worse(gains: Mapping[str, dict], replaced: int) -> None:
     if lines:
         head = f"the network is worse than version {replaced}, which is served; train on, or give --allow-worse:"
         raise GateError("\n  ".join([head, *lines]))
+
+
+def require_publishable(test: Sequence[Face], repository: Path, allow_worse: bool) -> None:
+    """Raises VersionError or GateError for what publication will refuse whatever the network is.
+
+    Args:
+        test: the faces of the split test.
+        allow_worse: as of `publish`.
+    """
+    model = repository / "classifier"
+    check_host(newest(model))
+    groups = len({face.group for face in test})
+    if versions(model) and not allow_worse and groups < MIN_GROUPS:
+        raise GateError(_too_few(groups, int(newest(model).name)))
+
+
+def _too_few(groups: int, replaced: int) -> str:
+    return (
+        f"{groups} photographs, persons or videos in the split test cannot tell whether a network is worse than "
+        f"version {replaced}, which is served; give {MIN_GROUPS} at least, real and fake, or --allow-worse"
+    )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from hashlib import sha256
 from pathlib import Path
 
 from .duplicates import Duplicate, across_splits
@@ -90,6 +91,11 @@ def of_split(faces: Sequence[Face], name: str) -> list[Face]:
     return [face for face in faces if face.split == name]
 
 
+def digest_of(faces: Sequence[Face]) -> str:
+    """SHA-256 of what these faces are: files, labels and boxes, in any order."""
+    return sha256(repr(sorted((face.path, face.label, face.box) for face in faces)).encode()).hexdigest()
+
+
 def real_of(faces: Sequence[Face]) -> list[Face]:
     """The genuine ones."""
     return [face for face in faces if face.label == LABELS["real"]]
@@ -103,8 +109,9 @@ def require_both_classes(faces: Sequence[Face], splits: Sequence[str]) -> None:
     ]
     if missing:
         raise ManifestError(
-            f"there are no faces that are {', '.join(missing)}; leave the manifest's column split empty to have groups "
-            "shared out, or give each split some of both"
+            f"there are no faces that are {', '.join(missing)}; give each split some of both in the manifest, or leave "
+            "its column split empty; in a folder, pictures below real/SOURCE/NAME and fake/SOURCE/NAME are one group, "
+            "which goes into one split"
         )
 
 

@@ -246,7 +246,7 @@ def _claim(out: Path, config: Reconstructions) -> None:
     through = {"seed": config.seed, "limit_px": config.limit_px}
     through |= {name: digest(Path(getattr(config, name))) for name in ("encoder", "decoder")}
     note = out / "made_through.json"
-    if note.exists() and json.loads(note.read_text()) != through:
+    if note.exists() and whole_lines(out / "faces.jsonl") and json.loads(note.read_text()) != through:
         raise ValueError(f"{out} was made through other nets, or with another seed or limit_px; remove it")
     note.write_text(json.dumps(through, indent=2) + "\n")
 

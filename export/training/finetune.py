@@ -57,18 +57,19 @@ def figures(net: TimmNet, loader: Loader, faces: list[Face]) -> dict[str, float]
     return {"images": len(faces), "auc": metrics.auc(labels, raw), **metrics.rates(labels, sigmoid(raw), 0.5)}
 
 
-def apart(known: Collection, cases: Collection) -> list[Face]:
-    """The known faces without those of later splits that show nearly the same as a case that is learned from."""
+def apart(known: Collection, cases: Collection) -> tuple[list[Face], list[Face]]:
+    """Known faces and cases without those of later splits that show nearly the same as what the others learn from."""
     found, hashes = [*known.found, *cases.found], [*known.hashes, *cases.hashes]
     pairs = across_splits(hashes, [face.split for face in found])
-    first_case = len(known.found)
-    like = {found[p.other].file for p in pairs if p.learned >= first_case and found[p.learned].split == "train"}
-    return [face for face in known.faces if face.file not in like]
+    like = {found[p.other].file for p in pairs if found[p.learned].split == "train"}
+    return tuple(
+        [face for face in part.faces if face.split == "train" or face.file not in like] for part in (known, cases)
+    )
 
 
 def finetune(config: TrainConfig, checkpoint: Path, data: Path, corrected: Collection, out: Path) -> dict:
     """Trains, and returns the figures before and after on `old` and `cases`."""
-    known, cases, folder = apart(collect(data, out), corrected), corrected.faces, folder_of(data)
+    (known, cases), folder = apart(collect(data, out), corrected), folder_of(data)
     learned = of_split(cases, "train") * REPEATS
     if not learned:
         raise ManifestError("no case is in the split train; give more cases, or a column split")

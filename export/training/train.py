@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from ..data.faces import Face, find_faces, of_split
+from ..data.faces import Face, digest_of, find_faces, of_split
 from ..data.sources import folder_of
 from ..machine import keep_freed_memory
 from ..network import Output, TimmNet
@@ -58,6 +58,7 @@ class Run:
     Args:
         total: batches.
         period: after so many batches the same ones come again, and teachers need not be asked again.
+        faces: digest of what is trained on.
     """
 
     def __init__(
@@ -68,11 +69,12 @@ class Run:
         teachers: Iterable[TimmNet] = (),
         cpu: bool = False,
         period: int | None = None,
+        faces: str = "",
     ) -> None:
         torch.manual_seed(config.seed)
         self.accelerator = Accelerator(mixed_precision="bf16" if _has_bf16(cpu) else "no", cpu=cpu)
         self.config, self.total, self.position, self.chunk = config, total, 0, config.batch_size
-        self.period = total if period is None else period
+        self.period, self.faces = total if period is None else period, faces
         self.answers: dict[int, tuple[Tensor, ...]] = {}  # of a batch of the period, where it comes again
         self.net = start.to(self.accelerator.device, memory_format=torch.channels_last)
         self.teachers = [frozen(teacher, self.accelerator.device) for teacher in teachers]
@@ -190,7 +192,7 @@ class Run:
         parts = {name: getattr(self, name).state_dict() for name in ("net", "average", "optimizer")}
         draft = path.with_suffix(".draft")
         state = {**parts, "position": self.position, "total": self.total, "chunk": self.chunk, "answers": self.answers}
-        torch.save({**state, "config": asdict(self.config)}, draft)
+        torch.save({**state, "config": asdict(self.config), "faces": self.faces}, draft)
         draft.replace(path)
 
     def load(self, path: Path) -> None:
@@ -200,6 +202,8 @@ class Run:
             raise ValueError(
                 f"{path} was trained with {state['config']}, {state['total']} batches; remove it to start anew"
             )
+        if state["faces"] != self.faces:
+            raise ValueError(f"{path} was trained on other faces; remove it to start anew")
         for name in ("net", "average", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
         self.position, self.chunk, self.answers = state["position"], state["chunk"], state["answers"]
@@ -237,7 +241,7 @@ def train(
         raise ValueError(
             f"{len(chosen)} faces of the split train fill no batch of {config.batch_size}; lower batch_size"
         )
-    run = Run(config, len(plan), start, teachers, cpu, period=sum(map(len, epochs)))
+    run = Run(config, len(plan), start, teachers, cpu, period=sum(map(len, epochs)), faces=digest_of(chosen))
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         run.load(checkpoint)

@@ -16,7 +16,7 @@ from facewarden import (
     ServerError,
     UnavailableError,
 )
-from facewarden._check import unanswered
+from facewarden._check import maybe_lost, unanswered
 from facewarden._cli import main, parser
 from facewarden._show import printable, verdict_line
 from facewarden._verdict import Verdict
@@ -66,6 +66,7 @@ def test_usage_is_exit_2(argv: list[str], capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("kind", [AccessError, DeadlineError, OverloadedError, ServerError, UnavailableError])
 def test_only_an_answer_about_the_picture_itself_is_kept_for_a_run_that_resumes(kind: type[FacewardenError]) -> None:
     assert unanswered(kind("No."))
+    assert maybe_lost(kind("No.")) == (kind is not OverloadedError), "a full queue is asked no more than it is"
     assert not unanswered(ImageError("Broken.")) and not unanswered(None)
 
 

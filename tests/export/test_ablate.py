@@ -77,7 +77,7 @@ def test_a_table_is_trained_once_and_a_source_left_out_is_not_seen(data, tmp_pat
     (tmp_path / "without" / "checkpoint.pt").unlink()
     assert json.dumps(ablate(config, data, tmp_path, None)) == json.dumps(table)
     config = Ablations.of({"train": shared | {"epochs": 2}, "run": runs})
-    with pytest.raises(ValueError, match="is of other settings; remove"):
+    with pytest.raises(ValueError, match="is of other settings, weights or faces; remove"):
         ablate(config, data, tmp_path, None)
     with pytest.raises(TypeError, match="'leaves_out'"):
         Ablations.of({"train": shared, "run": [{"name": "typo", "leaves_out": "gan"}]})

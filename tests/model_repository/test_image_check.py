@@ -107,6 +107,20 @@ def test_a_header_of_endless_pieces_is_refused_before_they_are_read(encode, kind
         check_image(data[:at] + 2000 * piece + data[at:], LIMITS)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_an_exif_block_of_endless_entries_is_refused_before_they_are_read(encode, kind):
+    entries = 65_535
+    block = b"II*\0\x08\0\0\0" + entries.to_bytes(2, "little") + bytes(12 * entries)
+    if kind == "JPEG":  # in pieces, which Pillow puts together
+        data = encode(Image.new("RGB", (64, 64)))
+        pieces = [segment(0xE1, b"Exif\0\0" + block[i : i + 60_000]) for i in range(0, len(block), 60_000)]
+        data = data[:2] + b"".join(pieces) + data[2:]
+    else:
+        data = encode(Image.new("RGB", (64, 64)), kind, exif=block)
+    with pytest.raises(ImageError, match="bytes of EXIF; save it anew"):
+        check_image(data, LIMITS)
+
+
 def test_metadata_in_a_hundred_pieces_is_no_reason_to_refuse(encode, portrait):
     data = encode(portrait, quality=80)
     depth_map = segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + b"x" * 60_000)

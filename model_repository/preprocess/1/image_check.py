@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 from PIL import Image
@@ -17,6 +19,7 @@ from crop import MIN_SIDE_PX
 
 Image.MAX_IMAGE_PIXELS = None  # Limits below refuses the same pictures, in words for the caller
 Image.preinit()
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")  # one for each broken entry of a crafted EXIF block
 
 MAGIC = {
     "JPEG": re.compile(rb"\xff\xd8\xff"),
@@ -33,8 +36,9 @@ REFUSED_MAGIC = {
 EXIF_ORIENTATION = 0x0112
 TRANSPOSED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # markers that carry a segment, and the end marker
-JPEG_END = 0xD9
+JPEG_APP1, JPEG_END, JPEG_SCAN = 0xE1, 0xD9, 0xDA
 MAX_JPEG_SEGMENTS = 4096  # real files have dozens; without a bound a crafted file costs seconds
+MAX_EXIF_BYTES = 2**16  # as much as a JPEG segment holds; entries cost time, and a block may claim 65,535
 MAX_HEADER_READS = 1000  # of Pillow, 4 or 5 for a segment: real files take dozens, a depth map in pieces hundreds
 UPRIGHT = {  # EXIF orientation: what turns the stored picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -140,18 +144,28 @@ class _Counted(io.BytesIO):
         return super().read(size)
 
 
+def _check_exif(format_name: str, size: int) -> None:
+    if size > MAX_EXIF_BYTES:
+        raise ImageError(f"the {format_name} has {size} bytes of EXIF; save it anew without metadata")
+
+
 def _read_header(data: bytes, format_name: str) -> ImageInfo:
     source = _Counted(data)
     try:
+        _check_exif(format_name, _exif_bytes(data) if format_name == "JPEG" else 0)
         with Image.open(source, formats=(format_name,)) as image:
             width, height = image.size
+            block = image.info.get("exif", b"")
+            _check_exif(format_name, len(block))
             exif = Image.Exif()  # image.getexif() would decode a whole PNG, and ask XMP as DALI does not
-            exif.load(image.info.get("exif", b""))
+            exif.load(block)
             orientation = exif.get(EXIF_ORIENTATION)
-    except Exception as exc:  # Pillow's parsers raise half a dozen kinds; all mean the same to the caller
+    except ImageError:
+        raise
+    except Exception:  # Pillow's parsers raise half a dozen kinds; all mean the same to the caller
         if source.reads > MAX_HEADER_READS:
-            raise ImageError(f"the {format_name} header is in too many pieces; save it anew without metadata") from exc
-        raise ImageError(f"the {format_name} header is broken or cut off; send the whole file") from exc
+            raise ImageError(f"the {format_name} header is in too many pieces; save it anew without metadata") from None
+        raise ImageError(f"the {format_name} header is broken or cut off; send the whole file") from None
     if orientation not in UPRIGHT:
         return ImageInfo(format_name, height, width)
     sides = (width, height) if orientation in TRANSPOSED else (height, width)
@@ -159,17 +173,27 @@ def _read_header(data: bytes, format_name: str) -> ImageInfo:
 
 
 def _jpeg_is_complete(data: bytes) -> bool:
-    """True when the end marker follows the scans; an EXIF thumbnail's own end marker does not count (T.81, B.1)."""
+    """True when the end marker follows the scans; an EXIF thumbnail's own end marker does not count."""
+    return any(marker == JPEG_END for marker, _ in _segments(data))
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Markers that carry a segment, each with that segment from its length on, and the end marker (T.81, B.1)."""
     position = 2
     for _ in range(MAX_JPEG_SEGMENTS):
         match = JPEG_MARKER.search(data, position)
         if match is None:
-            return False
+            return
         position = match.end()
-        if data[position - 1] == JPEG_END:
-            return True
-        position += int.from_bytes(data[position : position + 2], "big")
-    return False
+        length = int.from_bytes(data[position : position + 2], "big")
+        yield data[position - 1], data[position : position + length]
+        position += length
+
+
+def _exif_bytes(data: bytes) -> int:
+    """Of a JPEG's EXIF segments together, which Pillow puts together and reads when it opens the file."""
+    header = takewhile(lambda segment: segment[0] != JPEG_SCAN, _segments(data))
+    return sum(len(segment) for marker, segment in header if marker == JPEG_APP1 and segment[2:8] == b"Exif\0\0")
 
 
 def _png_is_complete(data: bytes) -> bool:

@@ -42,7 +42,7 @@ def failed(exc: Exception) -> pb_utils.InferenceResponse:
     """An answer for one request: the caller's fault in its own words, anything else without the server's insides."""
     if isinstance(exc, ImageError):
         if exc.__cause__:  # what a library said: an operator can tell a broken picture from a broken machine by it
-            pb_utils.Logger.log_warn(f"{exc}: {exc.__cause__}")
+            pb_utils.Logger.log_warn(f"{exc}: {str(exc.__cause__).splitlines()[0]}")
         return pb_utils.InferenceResponse(
             error=pb_utils.TritonError(f"{INVALID}{exc}", pb_utils.TritonError.INVALID_ARG)
         )
