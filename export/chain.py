@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,17 +86,25 @@ class ChainConfig:
         return cls(DataConfig(**tables.get("data", {})), Reconstructions(**made) if made else None, stages)
 
 
-def run(config: ChainConfig, data: Path, out: Path, init: Path | None = None) -> tuple[Path, list[Face]]:
+def run(
+    config: ChainConfig,
+    data: Path,
+    out: Path,
+    init: Path | None = None,
+    check: Callable[[list[Face]], None] = lambda faces: None,
+) -> tuple[Path, list[Face]]:
     """Every stage; returns the last one's checkpoint and the faces.
 
     Args:
         init: starting weights of stages that name none.
+        check: raises for faces that nothing should be trained on.
     """
     _check_files(config, out)
     collection = collect(data, out, config.data)
     faces, folder = collection.faces, folder_of(data)
     print(table(collection), flush=True)
     require_both_classes(faces, ("train", "val", "test"))  # before hours of training, not after
+    check(faces)
     recipes = [stage.train.recipe for stage in config.stages]
     material = gather(recipes, config.reconstructions, faces, folder, out)
     checkpoint = out / "checkpoint.pt"
@@ -189,11 +198,12 @@ def main() -> int:
     out = arguments.out or Path("runs") / arguments.config.stem
     chain = ChainConfig.read(arguments.config)
     known = known_faces(arguments.known, out / "known") if arguments.known else ()
-    if not arguments.no_publish:  # what publication would refuse after hours of training
-        _check_files(chain, out)
-        faces = collect(arguments.data, out, chain.data).faces
-        require_publishable(of_split(faces, "test"), arguments.repository, arguments.allow_worse)
-    checkpoint, faces = run(chain, arguments.data, out, arguments.init)
+
+    def check(faces: list[Face]) -> None:
+        if not arguments.no_publish:
+            require_publishable(of_split(faces, "test"), arguments.repository, arguments.allow_worse)
+
+    checkpoint, faces = run(chain, arguments.data, out, arguments.init, check)
     if arguments.no_publish:
         return 0
     if (number := _published(checkpoint, arguments.repository)) is not None:

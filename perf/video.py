@@ -262,7 +262,6 @@ def main() -> int:
         parts = {"other swaps": partial(other_swaps, photographs=options.portraits)}
     file = RESULTS / "video.json"
     kept = json.loads(file.read_text()) if file.exists() else {}
-    kept = {name: found for name, found in kept.items() if "about" in found}  # of before that, no machine is known
     log = CACHE / "logs" / "video.log"
     ports = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
     patience = {"ready_timeout_s": options.ready_timeout_s, "canary_timeout_s": 30, "extra_arguments": (PATIENT,)}

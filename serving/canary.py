@@ -49,7 +49,6 @@ INPUTS: dict[str, Callable[[], dict[str, np.ndarray]]] = {
     "deepfake_image": lambda: {"IMAGE": _image()},
     "deepfake_video": lambda: {"IMAGE": _image()[None], "TIME": np.zeros((1, 1)), "FRAME": np.zeros((1, 1), np.int64)},
 }
-PRIORITISED = ("image_check", "preprocess", "classifier", "deepfake_face", "deepfake_image")
 
 
 def inputs(model: str, models: Collection[str]) -> dict[str, np.ndarray]:
@@ -61,7 +60,7 @@ def parameters(model: str) -> dict[str, int | bool]:
     """With what else `model` is asked: as an interactive request; a video as a stream of one frame."""
     if model == "deepfake_video":
         return {"sequence_id": secrets.randbelow(2**63 - 1) + 1, "sequence_start": True, "sequence_end": True}
-    return {"priority": 1} if model in PRIORITISED else {}
+    return {} if model == "face_detector" else {"priority": 1}  # which has no queue to go ahead in
 
 
 def probe(api: Api, models: Collection[str], timeout_s: float) -> None:

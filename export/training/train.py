@@ -202,7 +202,7 @@ class Run:
             raise ValueError(
                 f"{path} was trained with {state['config']}, {state['total']} batches; remove it to start anew"
             )
-        if state["faces"] != self.faces:
+        if state.get("faces") != self.faces:
             raise ValueError(f"{path} was trained on other faces; remove it to start anew")
         for name in ("net", "average", "optimizer"):
             getattr(self, name).load_state_dict(state[name])

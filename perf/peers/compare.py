@@ -122,18 +122,41 @@ def page(
         loads: a sentence on how it was measured.
         verdicts: on the bars.
     """
-    head = (
-        "server",
-        "in flight",
-        "images/s",
-        "spread",
-        "p50 ms",
-        "p95 ms",
-        "CPU ms: server",
-        "generator",
-        "memory MB",
-        "failed",
-    )
+    return f"""# The same student served the way people do it today
+
+{loads} In parentheses: ratio to ours over gRPC, of the same load.
+
+```text
+{budgets.table(list(verdicts))}
+```
+
+{_bests(found, peers, off)}
+
+{_all(found)}
+"""
+
+
+def _bests(found: Sequence[Row], peers: dict[str, str], off: dict[str, float]) -> str:
+    """Each server at its best."""
+    head = ("server", "most images/s, in flight", "ours / theirs", "p95 ms there", "off by", "what it is")
+    ours, names = best(found, OURS), list(dict.fromkeys(row.server for row in found))
+    cells = [
+        (
+            own.server,
+            f"{own.per_second:.1f} at {own.in_flight}",
+            f"{ours.per_second / own.per_second:.2f}" if own.per_second else "",
+            f"{own.p95_ms:.1f}",
+            f"{off[own.server]:.4f}" if own.server in off else "",
+            peers.get(own.server, ""),
+        )
+        for own in (best(found, name) for name in names)
+    ]
+    return table(head, cells)
+
+
+def _all(found: Sequence[Row]) -> str:
+    """Every row."""
+    times = ("images/s", "spread", "p50 ms", "p95 ms", "CPU ms: server", "generator")
     cells = [
         (
             r.server,
@@ -149,28 +172,4 @@ def page(
         )
         for r in found
     ]
-    names = list(dict.fromkeys(row.server for row in found))
-    highest = [(best(found, name), best(found, OURS)) for name in names]
-    summary = [
-        (
-            own.server,
-            f"{own.per_second:.1f} at {own.in_flight}",
-            f"{ours.per_second / own.per_second:.2f}" if own.per_second else "",
-            f"{own.p95_ms:.1f}",
-            f"{off[own.server]:.4f}" if own.server in off else "",
-            peers.get(own.server, ""),
-        )
-        for own, ours in highest
-    ]
-    return f"""# The same student served the way people do it today
-
-{loads} In parentheses: ratio to ours over gRPC, of the same load.
-
-```text
-{budgets.table(list(verdicts))}
-```
-
-{table(("server", "most images/s, in flight", "ours / theirs", "p95 ms there", "off by", "what it is"), summary)}
-
-{table(head, cells)}
-"""
+    return table(("server", "in flight", *times, "memory MB", "failed"), cells)
