@@ -14,6 +14,7 @@ from .errors import ExportError
 STAGES = {
     "run": "chain",
     "data": "data.faces",
+    "generate": "synthesis.generate",
     "reconstruct": "synthesis.reconstruct",
     "contact-sheet": "synthesis.contact_sheet",
     "train": "training.train",

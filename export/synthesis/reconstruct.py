@@ -158,14 +158,14 @@ def twin_of(data: bytes, box: np.ndarray, autoencoder: Autoencoder, seed: int, l
         real = real.resize(size, Image.Resampling.LANCZOS)
     scales = np.tile(np.array(real.size) / (crop[2] - crop[0], crop[3] - crop[1]), 2)
     fake = reconstruct(np.asarray(real), autoencoder, rng, limit_px)
-    encoded = _encode_like(Image.fromarray(fake), original)
+    encoded = encode_like(Image.fromarray(fake), original)
     with Image.open(io.BytesIO(encoded)) as stored:
         ratios = sharpness_ratios(np.asarray(stored.convert("RGB")), np.asarray(real))
     place = {"box": ((np.asarray(box) - np.tile(crop[:2], 2)) * scales).tolist(), "crop": crop}
     return encoded, place | {"height": real.height, "width": real.width, "sharpness": ratios}
 
 
-def _encode_like(picture: Image.Image, original: Image.Image) -> bytes:
+def encode_like(picture: Image.Image, original: Image.Image) -> bytes:
     """The picture with the original's JPEG tables, so that compression tells no twin; else lossless."""
     buffer = io.BytesIO()
     if original.format == "JPEG" and len(original.getbands()) == 3:

@@ -1,0 +1,156 @@
+"""A face generator -> generated faces in the sizes and JPEG tables of the real photographs: fakes of one kind more.
+
+`python -m export generate --data FOLDER --out FOLDER2 --mapping M.xml --synthesis S.xml --count 1200`. Reads the real
+photographs of the split `train`; writes into FOLDER2 `fake/NAME/`, and `manifest.csv` of the old data and the new
+faces, all in `train`: the `--data` of the other stages. An interrupted run goes on.
+
+Any generator of the StyleGAN family (Karras et al., CVPR 2019) will do that OpenVINO reads, as IR or ONNX.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Callable
+from pathlib import Path, PurePath
+
+import numpy as np
+import openvino
+from PIL import Image
+from tqdm import tqdm
+
+from ..data.faces import DataConfig
+from ..data.sources import LABELS, Item, folder_of, read_items
+from .augment import REAL
+from .reconstruct import encode_like
+
+TRUNCATIONS = (0.5, 0.7, 0.8, 0.9, 1.0)  # how far a style is from the mean one: from smooth to odd faces
+MEAN_OF = 1000  # styles
+ATTEMPTS = 20  # photographs that cannot be read are passed over
+# A generated face is scaled down as any picture may have been, so that no one filter tells it.
+FILTERS = (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC, Image.Resampling.BOX, Image.Resampling.HAMMING)
+
+Generator = Callable[[np.random.Generator], np.ndarray]  # to (H, W, 3) uint8 RGB
+
+
+class StyleGenerator:
+    """A mapping and a synthesis network.
+
+    Args:
+        mapping: (1, d) float32 normal to a style, (1, d).
+        synthesis: a style to (1, 3, H, W) float32 RGB, -1..1.
+    """
+
+    def __init__(self, mapping: Path, synthesis: Path) -> None:
+        core = openvino.Core()
+        model = core.read_model(mapping)
+        self.width = model.input().get_partial_shape()[1].get_length()
+        model.reshape([1, self.width])
+        self.mapping, self.synthesis = core.compile_model(model, "CPU"), core.compile_model(synthesis, "CPU")
+        rng = np.random.default_rng(0)
+        self.mean = np.mean([self._style(rng) for _ in range(MEAN_OF)], 0)
+
+    def _style(self, rng: np.random.Generator) -> np.ndarray:
+        return self.mapping(rng.standard_normal((1, self.width)).astype(np.float32))[0]
+
+    def __call__(self, rng: np.random.Generator) -> np.ndarray:
+        """One face, (H, W, 3) uint8 RGB."""
+        style = self._style(rng)
+        image = self.synthesis(self.mean + np.float32(rng.choice(TRUNCATIONS)) * (style - self.mean))[0][0]
+        return np.clip((image + 1) / 2 * 255 + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+
+
+def as_photographed(image: np.ndarray, photographs: list[Path], rng: np.random.Generator) -> bytes:
+    """`image`, (H, W, 3) uint8 RGB, as long as the shorter side of one of the photographs and encoded as that is.
+
+    Raises:
+        ValueError: of `ATTEMPTS` photographs none can be read.
+    """
+    for _ in range(ATTEMPTS):
+        photograph = photographs[rng.integers(len(photographs))]
+        try:
+            with Image.open(photograph) as original:
+                side = min(original.size)
+                small = Image.fromarray(image).resize((side, side), FILTERS[rng.integers(len(FILTERS))])
+                return encode_like(small, original)
+        except OSError as exc:
+            broken = exc
+    raise ValueError(f"{ATTEMPTS} photographs were tried and none can be read; the last: {photograph}: {broken}")
+
+
+def generate(generator: Generator, items: list[Item], folder: Path, out: Path, count: int, seed: int) -> list[Path]:
+    """Writes what is not in `out` yet; all `count` pictures.
+
+    Each is like a real photograph of the split train: of every source as often, whatever its size.
+
+    Args:
+        items, folder: the data, and what its paths are relative to.
+
+    Raises:
+        ValueError: there is no such photograph.
+    """
+    like: dict[str, list[Path]] = {}
+    for item in items:
+        if item.label == REAL and item.split == "train" and not item.is_video:
+            like.setdefault(item.source, []).append(folder / item.path)
+    if not like:
+        raise ValueError("there is no real photograph in the split train whose size and compression could be taken")
+    sources = sorted(like)
+    out.mkdir(parents=True, exist_ok=True)
+    made = []
+    for index in tqdm(range(count), "generated faces", unit="face", disable=None):
+        known = [path for path in out.glob(f"{seed}-{index:05}.*") if path.suffix != ".draft"]
+        if not known:
+            rng = np.random.default_rng([seed, index])
+            image = generator(rng)
+            encoded = as_photographed(image, like[sources[rng.integers(len(sources))]], rng)
+            known = [out / f"{seed}-{index:05}.{'jpg' if encoded[:2] == bytes((0xFF, 0xD8)) else 'png'}"]
+            draft = known[0].with_suffix(".draft")
+            draft.write_bytes(encoded)
+            draft.replace(known[0])
+        made += known
+    return made
+
+
+def write_manifest(items: list[Item], folder: Path, made: list[Path], source: str, path: Path) -> None:
+    """The old data, by absolute paths, and what was made, relative to the manifest."""
+    names = {number: name for name, number in LABELS.items()}
+    draft = path.with_suffix(".draft")
+    with draft.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("path", "label", "source", "group", "split"))
+        for item in items:
+            rows.writerow(((folder / item.path).resolve(), names[item.label], item.source, item.group, item.split))
+        for picture in made:
+            relative = picture.relative_to(path.parent).as_posix()
+            rows.writerow((relative, "fake", source, relative, "train"))
+    draft.replace(path)
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m export generate", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
+    parser.add_argument("--out", type=Path, required=True, help="a new data folder")
+    parser.add_argument("--mapping", type=Path, required=True, help="OpenVINO IR or ONNX: noise to style")
+    parser.add_argument("--synthesis", type=Path, required=True, help="OpenVINO IR or ONNX: style to picture")
+    parser.add_argument("--name", default="generated", help="the new source (default %(default)s)")
+    parser.add_argument("--count", type=int, default=1000, help="default %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    a = parser.parse_args()
+    if a.count < 1 or PurePath(a.name).name != a.name:
+        raise ValueError(f"--count is at least 1 and --name a plain name, got {a.count} and {a.name!r}")
+    items = read_items(a.data, DataConfig.seed)
+    if a.name in {item.source for item in items}:
+        raise ValueError(f"{a.data} has a source {a.name!r} already; give another --name")
+    made = generate(
+        StyleGenerator(a.mapping, a.synthesis), items, folder_of(a.data), a.out / "fake" / a.name, a.count, a.seed
+    )
+    write_manifest(items, folder_of(a.data), made, a.name, a.out / "manifest.csv")
+    print(f"{len(made)} faces in {a.out}; go on with --data {a.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
