@@ -99,7 +99,7 @@ def test_cases_are_learned_and_the_old_figures_are_told(data, repository, tmp_pa
 SHIPPED = REPOSITORY / "classifier" / str(min(versions(REPOSITORY / "classifier")))  # a user's own versions are later
 
 
-@pytest.mark.parametrize("name", ["own", "plain", "reference", "restyled", "smoke", "student", "teacher"])
+@pytest.mark.parametrize("name", ["own", "plain", "reference", "restyled", "smoke", "student", "teacher", "wider"])
 def test_configurations_are_read(name):
     config = ChainConfig.read(CONFIGS / f"{name}.toml")
     assert all(stage.prune.multiply_adds <= 0.6 for stage in config.stages if stage.prune)
@@ -133,13 +133,17 @@ def test_the_teacher_in_the_repository_is_that_of_its_configuration():
 
 
 @pytest.mark.parametrize(
-    ("weights", "training"),
-    [(SHIPPED / "network.pt", "tough"), (CONFIGS.parent / "weights" / "alert.pt", "alert")],
-    ids=["served", "alert"],
+    ("weights", "chain", "training"),
+    [
+        (SHIPPED / "network.pt", "student", "tough"),
+        (CONFIGS.parent / "weights" / "alert.pt", "student", "alert"),
+        (CONFIGS.parent / "weights" / "wider.pt", "wider", "settled"),
+    ],
+    ids=["served", "alert", "wider"],
 )
-def test_the_students_in_the_repository_are_those_of_their_configuration(weights, training):
+def test_the_students_in_the_repository_are_those_of_their_configuration(weights, chain, training):
     net, config = trained(weights)
-    (stage,) = [stage for stage in ChainConfig.read(CONFIGS / "student.toml").stages if stage.name == training]
+    (stage,) = [stage for stage in ChainConfig.read(CONFIGS / f"{chain}.toml").stages if stage.name == training]
     assert config == stage.train
     multiply_adds, parameters = shares(net)
     assert multiply_adds <= 0.6
