@@ -20,13 +20,16 @@ import openvino
 from PIL import Image
 from tqdm import tqdm
 
+from serving.versions import digest
+
 from ..data.faces import DataConfig
 from ..data.sources import LABELS, Item, folder_of, read_items
 from .augment import REAL
-from .reconstruct import encode_like
+from .reconstruct import claim, encode_like
 
 TRUNCATIONS = (0.5, 0.7, 0.8, 0.9, 1.0)  # how far a style is from the mean one: from smooth to odd faces
 MEAN_OF = 1000  # styles
+JPEG, SUFFIXES = b"\xff\xd8", (".jpg", ".png")
 ATTEMPTS = 20  # photographs that cannot be read are passed over
 # A generated face is scaled down as any picture may have been, so that no one filter tells it.
 FILTERS = (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC, Image.Resampling.BOX, Image.Resampling.HAMMING)
@@ -100,12 +103,12 @@ def generate(generator: Generator, items: list[Item], folder: Path, out: Path, c
     out.mkdir(parents=True, exist_ok=True)
     made = []
     for index in tqdm(range(count), "generated faces", unit="face", disable=None):
-        known = [path for path in out.glob(f"{seed}-{index:05}.*") if path.suffix != ".draft"]
+        known = [path for path in (out / f"{seed}-{index:05}{suffix}" for suffix in SUFFIXES) if path.exists()]
         if not known:
             rng = np.random.default_rng([seed, index])
             image = generator(rng)
             encoded = as_photographed(image, like[sources[rng.integers(len(sources))]], rng)
-            known = [out / f"{seed}-{index:05}.{'jpg' if encoded[:2] == bytes((0xFF, 0xD8)) else 'png'}"]
+            known = [out / f"{seed}-{index:05}{SUFFIXES[not encoded.startswith(JPEG)]}"]
             draft = known[0].with_suffix(".draft")
             draft.write_bytes(encoded)
             draft.replace(known[0])
@@ -141,13 +144,17 @@ def main() -> int:
     a = parser.parse_args()
     if a.count < 1 or PurePath(a.name).name != a.name:
         raise ValueError(f"--count is at least 1 and --name a plain name, got {a.count} and {a.name!r}")
+    folder, pictures = folder_of(a.data), a.out / "fake" / a.name
+    if a.out.resolve() == folder.resolve():
+        raise ValueError(f"--out {a.out} holds the old data, whose manifest would be lost; name a new folder")
     items = read_items(a.data, DataConfig.seed)
     if a.name in {item.source for item in items}:
         raise ValueError(f"{a.data} has a source {a.name!r} already; give another --name")
-    made = generate(
-        StyleGenerator(a.mapping, a.synthesis), items, folder_of(a.data), a.out / "fake" / a.name, a.count, a.seed
-    )
-    write_manifest(items, folder_of(a.data), made, a.name, a.out / "manifest.csv")
+    pictures.mkdir(parents=True, exist_ok=True)
+    through = {"data": str(a.data.resolve()), "mapping": digest(a.mapping), "synthesis": digest(a.synthesis)}
+    claim(pictures, through, begun=True)
+    made = generate(StyleGenerator(a.mapping, a.synthesis), items, folder, pictures, a.count, a.seed)
+    write_manifest(items, folder, made, a.name, a.out / "manifest.csv")
     print(f"{len(made)} faces in {a.out}; go on with --data {a.out}")
     return 0
 

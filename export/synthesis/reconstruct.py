@@ -19,7 +19,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,7 +215,9 @@ def reconstruct_faces(
     """
     listing = out / "faces.jsonl"
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out, config)
+    through = {"seed": config.seed, "limit_px": config.limit_px}
+    through |= {name: digest(Path(getattr(config, name))) for name in ("encoder", "decoder")}
+    claim(out, through, begun=bool(whole_lines(listing)))
     chosen = choose(faces, config.sources, config.seed)
     done = whole_lines(listing)
     listing.write_text("".join(json.dumps(line) + "\n" for line in done))  # without a line that was cut off
@@ -241,13 +243,11 @@ def reconstruct_faces(
     return {line["twin"]: (line["path"], tuple(line["crop"])) for line in lines}
 
 
-def _claim(out: Path, config: Reconstructions) -> None:
-    """Notes what a folder is made through; ValueError where it was made through something else."""
-    through = {"seed": config.seed, "limit_px": config.limit_px}
-    through |= {name: digest(Path(getattr(config, name))) for name in ("encoder", "decoder")}
+def claim(out: Path, through: Mapping[str, object], begun: bool) -> None:
+    """Notes what a folder is made through; ValueError where it was `begun` through something else."""
     note = out / "made_through.json"
-    if note.exists() and whole_lines(out / "faces.jsonl") and json.loads(note.read_text()) != through:
-        raise ValueError(f"{out} was made through other nets, or with another seed or limit_px; remove it")
+    if begun and note.exists() and json.loads(note.read_text()) != through:
+        raise ValueError(f"{out} was made through other nets, of other data, or with another seed or limit; remove it")
     note.write_text(json.dumps(through, indent=2) + "\n")
 
 

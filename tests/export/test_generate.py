@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from export.data.faces import find_faces
 from export.data.sources import read_items
 from export.synthesis import generate
 
@@ -87,17 +88,33 @@ def test_the_new_data_is_the_old_and_generated_faces_like_real_photographs(comma
             assert picture.size[0] == picture.size[1]
 
 
+def test_other_stages_find_the_old_faces_in_the_new_data(command, faces, tmp_path):
+    found = find_faces(command("--count", "1"), tmp_path / "run")  # the net here makes no faces
+    assert [(face.label, face.split, face.box) for face in found] == [(f.label, f.split, f.box) for f in faces]
+
+
 def test_an_interrupted_run_goes_on_with_the_same_faces(command):
     out = command("--count", "4")
     before = {path.name: path.read_bytes() for path in (out / "fake" / "generated").iterdir()}
-    assert len(set(before.values())) == 4
-    first, *others = sorted((out / "fake" / "generated").iterdir())
+    first, *others = sorted((out / "fake" / "generated").glob("*.jpg"))
+    assert len({path.read_bytes() for path in (first, *others)}) == 4
     first.unlink()
     first.with_suffix(".draft").write_bytes(b"cut off")
     touched = [path.stat().st_mtime_ns for path in others]
     command("--count", "4")
     assert {path.name: path.read_bytes() for path in (out / "fake" / "generated").iterdir()} == before
     assert [path.stat().st_mtime_ns for path in others] == touched
+
+
+def test_a_folder_of_another_generator_or_of_the_data_itself_is_refused(command, nets, data):
+    out = command("--count", "1")
+    with pytest.raises(ValueError, match="made through other nets"):
+        command("--count", "1", "--mapping", str(nets[1]))
+    assert len(list((out / "fake" / "generated").glob("*.jpg"))) == 1
+    manifest = (data / "manifest.csv").read_bytes()
+    with pytest.raises(ValueError, match="holds the old data"):
+        command("--out", str(data))
+    assert (data / "manifest.csv").read_bytes() == manifest
 
 
 def test_styles_are_near_the_mean_where_they_are_truncated(nets):
