@@ -40,6 +40,7 @@ from .weights import save_network, starting_network
 BATCH = 16
 SAVE_EVERY = 20  # batches: so much is done twice after a kill
 INVERSE_REGULARISATION = 0.01  # of the logistic regression, on features of unit variance
+Finder = Callable[[Tensor], np.ndarray]  # pixels (B, 3, 224, 224) float 0..255 to class tokens (B, ...) float16
 BACKBONE = "vit_base_patch16_clip_quickgelu_224.openai"
 
 
@@ -60,7 +61,7 @@ def foundation(backbone: str, weights: str = "") -> ProbeNet:
     return net
 
 
-def class_tokens(net: ProbeNet, faces: Sequence[Face], folder: Path, cache: Path) -> np.ndarray:
+def class_tokens(find: Finder, faces: Sequence[Face], folder: Path, cache: Path) -> np.ndarray:
     """(N, blocks, width) float16 of these faces as served; reads and completes `cache`, an NPZ of this network."""
     known: dict[str, np.ndarray] = {}
     if cache.exists():
@@ -68,15 +69,14 @@ def class_tokens(net: ProbeNet, faces: Sequence[Face], folder: Path, cache: Path
             known = dict(zip(stored["paths"].tolist(), stored["features"], strict=True))
     missing = [face for face in faces if face.path not in known]
     if missing:
-        for at, (face, features) in enumerate(zip(missing, _looked_at(net, missing, folder), strict=True), 1):
+        for at, (face, features) in enumerate(zip(missing, _looked_at(find, missing, folder), strict=True), 1):
             known[face.path] = features
             if at % (SAVE_EVERY * BATCH) == 0 or at == len(missing):
                 _save(cache, paths=np.array(list(known)), features=np.stack(list(known.values())))
     return np.stack([known[face.path] for face in faces])
 
 
-def _looked_at(net: ProbeNet, faces: Sequence[Face], folder: Path) -> Iterator[np.ndarray]:
-    find = _finder(net)
+def _looked_at(find: Finder, faces: Sequence[Face], folder: Path) -> Iterator[np.ndarray]:
     with tqdm(total=len(faces), desc="class tokens", unit="face") as bar:
         for batch in Loader(folder, BATCH, seed=0).plain(faces):
             yield from find(to_pixels(batch))
@@ -92,8 +92,8 @@ class _Tokens(nn.Module):
         return (self.net.tokens(pixels),)
 
 
-def _finder(net: ProbeNet) -> Callable[[Tensor], np.ndarray]:
-    """Pixels (B, 3, 224, 224) to (B, blocks, width) float16."""
+def finder(net: ProbeNet) -> Finder:
+    """By the network itself, on CUDA where there is any."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = compiled(_Tokens(net), device)
 
@@ -105,7 +105,7 @@ def _finder(net: ProbeNet) -> Callable[[Tensor], np.ndarray]:
 
 
 def altered_tokens(
-    net: ProbeNet,
+    find: Finder,
     faces: Sequence[Face],
     folder: Path,
     recipe: Recipe,
@@ -126,7 +126,6 @@ def altered_tokens(
     features, labels, sizes = _stored(cache)
     done = len(sizes)
     if done < len(plan):
-        find = _finder(net)
         left = tqdm(loader.load(plan[done:], recipe), "altered faces", len(plan), unit="batch", initial=done)
         for at, batch in enumerate(left, done):
             pixels, truth = mixed(to_pixels(batch), torch.from_numpy(batch.labels), [seed, at], often=1.0)
@@ -154,7 +153,15 @@ def _save(cache: Path, **arrays: np.ndarray) -> None:
 
 
 def fit(net: ProbeNet, features: np.ndarray, labels: np.ndarray) -> None:
-    """Gives `net` the layer of a logistic regression.
+    """Gives `net` the layer of `regression`."""
+    weight, bias = regression(features, labels)
+    with torch.no_grad():
+        net.evidence.weight.copy_(torch.from_numpy(weight))
+        net.evidence.bias.fill_(bias)
+
+
+def regression(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weight (blocks x width,) and bias of a logistic regression on the features as they are.
 
     Args:
         features: (N, blocks, width).
@@ -163,16 +170,43 @@ def fit(net: ProbeNet, features: np.ndarray, labels: np.ndarray) -> None:
     scaler = StandardScaler()
     flat = scaler.fit_transform(features.reshape(len(features), -1).astype(np.float32))
     fake, real = labels > 0, labels < 1  # a mixed face is both, in part
-    regression = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=3000).fit(
+    fitted = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=3000).fit(
         np.concatenate([flat[fake], flat[real]]),
         np.repeat([1, 0], [fake.sum(), real.sum()]),
         sample_weight=np.concatenate([labels[fake], 1 - labels[real]]),
     )
-    weight = regression.coef_ / scaler.scale_  # of the features as they are
-    bias = regression.intercept_ - weight @ scaler.mean_
-    with torch.no_grad():
-        net.evidence.weight.copy_(torch.from_numpy(weight))
-        net.evidence.bias.copy_(torch.from_numpy(bias))
+    weight = fitted.coef_[0] / scaler.scale_
+    return weight, float(fitted.intercept_[0] - weight @ scaler.mean_)
+
+
+def fitting_set(
+    find: Finder, of: str, faces: Sequence[Face], chosen: Sequence[Face], folder: Path, arguments: argparse.Namespace
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features (N, blocks, width) and labels (N,) of the faces to fit to, as they are and altered, by the command line.
+
+    Args:
+        of: names the network in the caches' names.
+        faces: of every split, whose landmarks altering may need; `chosen` are those to fit to.
+    """
+    out, recipe = arguments.out, Recipe(**{field.name: getattr(arguments, field.name) for field in fields(Recipe)})
+    features = class_tokens(find, chosen, folder, out / f"class_tokens.{of}.npz")
+    labels = np.array([face.label for face in chosen], np.float32)
+    if not arguments.altered:
+        return features, labels
+    material = gather([recipe], None, list(faces), folder, out)
+    asked = sha256(repr((recipe, arguments.seed, folder.resolve(), chosen)).encode()).hexdigest()[:12]
+    cache = out / f"altered_tokens.{of}.{asked}.npz"
+    more, shares = altered_tokens(find, chosen, folder, recipe, material, arguments.altered, arguments.seed, cache)
+    return np.concatenate([features, more]), np.concatenate([labels, shares])
+
+
+def add_altering(parser: argparse.ArgumentParser) -> None:
+    """The command line of `fitting_set`."""
+    parser.add_argument(
+        "--altered", type=int, default=0, help="so many training faces more, altered by the recipe below"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of how they are altered (default %(default)s)")
+    add_flags(parser, fields(Recipe))
 
 
 def main() -> int:
@@ -182,25 +216,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets probe.pt")
     parser.add_argument("--backbone", default=BACKBONE, help="a vision transformer of timm (default %(default)s)")
     parser.add_argument("--weights", default="", help="its file with timm's names (default: fetch what is published)")
-    parser.add_argument(
-        "--altered", type=int, default=0, help="so many training faces more, altered by the recipe below"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of how they are altered (default %(default)s)")
-    add_flags(parser, fields(Recipe))
+    add_altering(parser)
     a = parser.parse_args()
-    recipe = Recipe(**{setting.name: getattr(a, setting.name) for setting in fields(Recipe)})
     faces, folder = find_faces(a.data, a.out), folder_of(a.data)
     chosen = of_split(faces, "train")
     net = foundation(a.backbone, a.weights)
     of = ".".join([a.backbone, digest(Path(a.weights))[:12] if a.weights else "published"])
-    features = class_tokens(net, chosen, folder, a.out / f"class_tokens.{of}.npz")
-    labels = np.array([face.label for face in chosen], np.float32)
-    if a.altered:
-        material = gather([recipe], None, faces, folder, a.out)
-        asked = sha256(repr((recipe, a.seed, folder.resolve(), chosen)).encode()).hexdigest()[:12]
-        cache = a.out / f"altered_tokens.{of}.{asked}.npz"
-        more, shares = altered_tokens(net, chosen, folder, recipe, material, a.altered, a.seed, cache)
-        features, labels = np.concatenate([features, more]), np.concatenate([labels, shares])
+    features, labels = fitting_set(finder(net), of, faces, chosen, folder, a)
     fit(net, features, labels)
     save_network(net, TrainConfig(backbone=a.backbone, head="probe", side_px=net.side_px), a.out / "probe.pt")
     print(f"{a.out}/probe.pt; see what it is worth with: python -m export compare --data {a.data} --out {a.out} ...")

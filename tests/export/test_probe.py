@@ -14,7 +14,7 @@ from export.data.faces import of_split
 from export.network import ProbeNet
 from export.synthesis.batches import Loader, Material, Recipe
 from export.training.config import TrainConfig
-from export.training.probe import altered_tokens, class_tokens, fit, foundation
+from export.training.probe import altered_tokens, class_tokens, finder, fit, foundation
 from export.training.teacher import frozen
 from export.training.train import to_pixels, train
 from export.training.weights import save_network, trained
@@ -47,15 +47,14 @@ def test_a_token_is_that_of_its_block(net):
     assert net.tokens(torch.zeros(1, 3, 224, 224)).shape[1:] == tokens.shape[1:], "faces are scaled to its side"
 
 
-def test_faces_are_looked_at_once(net, faces, data, tmp_path, monkeypatch):
+def test_faces_are_looked_at_once(net, faces, data, tmp_path):
     def nobody(pixels):
         raise AssertionError("all faces are known")
 
     chosen, cache = of_split(faces, "train"), tmp_path / "class_tokens.npz"
-    first = class_tokens(net, chosen[:3], data, cache)
-    both = class_tokens(net, chosen, data, cache)
-    monkeypatch.setattr(net, "tokens", nobody)
-    again = class_tokens(net, chosen[::-1], data, cache)
+    first = class_tokens(finder(net), chosen[:3], data, cache)
+    both = class_tokens(finder(net), chosen, data, cache)
+    again = class_tokens(nobody, chosen[::-1], data, cache)
     assert both.shape[0] == len(chosen)
     np.testing.assert_array_equal(both[:3], first)
     np.testing.assert_array_equal(again, both[::-1])
@@ -93,7 +92,7 @@ def test_it_is_fitted_to_faces_as_a_student_sees_them(net, faces, data, tmp_path
     chosen, recipe = of_split(faces, "train"), Recipe(self_blend=1.0, degradation=0.5)
 
     def asked(count: int, seed: int, cache: str) -> tuple[np.ndarray, np.ndarray]:
-        return altered_tokens(net, chosen, data, recipe, Material(), count, seed, tmp_path / f"{cache}.npz")
+        return altered_tokens(finder(net), chosen, data, recipe, Material(), count, seed, tmp_path / f"{cache}.npz")
 
     tokens, shares = asked(40, 3, "whole")
     assert tokens.shape == (len(shares), len(net.backbone.blocks), net.backbone.embed_dim) and len(shares) >= 40
@@ -111,7 +110,7 @@ def test_it_is_fitted_to_faces_as_a_student_sees_them(net, faces, data, tmp_path
 
 def test_a_probe_is_kept_scored_and_taught(net, faces, data, tmp_path):
     chosen = of_split(faces, "train")
-    fit(net, class_tokens(net, chosen, data, tmp_path / "tokens.npz"), np.array([f.label for f in chosen]))
+    fit(net, class_tokens(finder(net), chosen, data, tmp_path / "tokens.npz"), np.array([f.label for f in chosen]))
     save_network(net, CONFIG, tmp_path / "probe.pt")
     again, config = trained(tmp_path / "probe.pt")
     assert isinstance(again, ProbeNet) and config == CONFIG

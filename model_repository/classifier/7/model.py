@@ -1,4 +1,4 @@
-"""Hosts the classifier in Triton's Python backend: OpenVINO on the CPU; TensorRT or ONNX Runtime on a GPU.
+"""Hosts the classifier in Triton's Python backend: OpenVINO or ONNX Runtime on a CPU, TensorRT or ONNX Runtime on a GPU.
 
 On the CPU it decodes as well, so that a face passes one process and waits in one queue (docs/perf.md, Overload).
 """
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "preprocess" / "1"))
 
 from python_host import Config, failed, output  # noqa: E402
-from runtimes import on_device, on_gpu, openvino  # noqa: E402
+from runtimes import on_cpu, on_device, on_gpu  # noqa: E402
 
 
 class TritonPythonModel:
@@ -33,7 +33,7 @@ class TritonPythonModel:
 
             self.faces = Decoder(config).faces
             precision = config.parameter("precision", "f32")
-            self.graph = openvino(HERE / "model.onnx", config.threads(), config.model["max_batch_size"], precision)
+            self.graph = on_cpu(HERE, config.threads(), config.model["max_batch_size"], precision)
 
     def execute(self, requests: list) -> list:
         try:

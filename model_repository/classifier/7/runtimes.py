@@ -6,6 +6,7 @@ and only the verdicts, about 1 KB a face, are copied back.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,32 @@ FACE_SHAPE = (224, 224, 3)
 Graph = Callable[[Sequence[Any]], dict[str, np.ndarray]]
 DLPACK_CPU = 1  # kDLCPU of dlpack.h
 INSTALL = "install it with: .venv/bin/pip install -r requirements/gpu.txt"
+
+
+def on_cpu(folder: Path, threads: int, max_batch_size: int, precision: str = "f32") -> Graph:
+    """`model.onnx` by OpenVINO, or by ONNX Runtime where the version's manifest says so."""
+    manifest = folder / "manifest.json"
+    if manifest.is_file() and json.loads(manifest.read_text()).get("runtime") == "onnxruntime":
+        return onnxruntime_cpu(folder / "model.onnx", threads)
+    return openvino(folder / "model.onnx", threads, max_batch_size, precision)
+
+
+def onnxruntime_cpu(onnx: Path, threads: int) -> Graph:
+    """ONNX Runtime on `threads` cores, face by face: for graphs that are quantised while they run, with one face."""
+    if find_spec("onnxruntime") is None:
+        raise RuntimeError("ONNX Runtime is missing; install it with: pip install -r requirements/thorough.txt")
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = threads
+    session = InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+
+    def run(arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        pieces = [session.run(names, {"FACE": face[None]}) for faces in arrays for face in faces]
+        return {name: np.concatenate(values) for name, values in zip(names, zip(*pieces, strict=True), strict=True)}
+
+    return run
 
 
 def openvino(onnx: Path, threads: int, max_batch_size: int, precision: str = "f32") -> Graph:

@@ -1,0 +1,131 @@
+"""Student and foundation model together: fits the layer, the shares and the thresholds of the classifier of both.
+
+Reads the faces as served, the served version of the classifier, and CLIP's image encoder, fetched and run as
+`python -m serving.thorough` does; writes `serving/thorough.npz`, with which that makes the classifier, and its figures
+into thorough.json. The layer is fitted to the split train, as that of `probe`; how much each of the two counts,
+temperature and thresholds come from val.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from serving.installation import CACHE
+from serving.thorough import CLIP, OPINION, Opinion
+from serving.thorough import class_tokens as tokens_graph
+from serving.versions import REPOSITORY, digest, newest
+from serving.weights import fetch
+
+from .. import machine
+from ..conversion.calibrate import calibrate, probabilities
+from ..conversion.scores import summary
+from ..data.faces import Face, find_faces, of_split, real_of, require_both_classes
+from ..data.sources import folder_of
+from ..synthesis.batches import Batch, Loader
+from .probe import Finder, add_altering, fitting_set, regression
+from .train import to_pixels
+
+Column = Callable[[Batch], np.ndarray]  # (B,) of one of the two
+
+
+def token_finder(encoder: Path) -> Finder:
+    """Class tokens by the encoder's graph in ONNX Runtime, face by face, as they are served."""
+    with tempfile.TemporaryDirectory() as scratch:
+        onnx.save(tokens_graph(onnx.load(encoder)), Path(scratch) / "tokens.onnx")
+        session = onnxruntime.InferenceSession(f"{scratch}/tokens.onnx", providers=["CPUExecutionProvider"])
+
+    def find(pixels: Tensor) -> np.ndarray:
+        faces = pixels.permute(0, 2, 3, 1).round().byte().numpy()
+        return np.concatenate([session.run(["TOKENS"], {"FACE": face[None]})[0] for face in faces]).astype(np.float16)
+
+    return find
+
+
+def fit(
+    find: Finder, features: np.ndarray, labels: np.ndarray, student: Path, faces: list[Face], folder: Path
+) -> tuple[Opinion, dict]:
+    """What both say together, and its figures on val, test and cross, as far as there are faces of them.
+
+    Args:
+        features: (N, blocks x width) class tokens of the faces to fit the layer to; labels: (N,) share that is fake.
+        student: the served graph.
+        faces: of every split; val needs both classes.
+    """
+    weight, bias = regression(features, labels)
+    session = onnxruntime.InferenceSession(str(student), providers=["CPUExecutionProvider"])
+    columns: tuple[Column, Column] = (
+        lambda batch: session.run(["LOGIT"], {"FACE": batch.faces})[0][:, 0],
+        lambda batch: find(to_pixels(batch)).astype(np.float32) @ weight + bias,
+    )
+    loader, val = Loader(folder, 16, seed=0), of_split(faces, "val")
+    truth, both = _columns(columns, loader.plain(val))
+    shares = _shares(truth, both)
+    _, blended = _columns(columns, loader.blended(real_of(val)))
+    calibration, report = calibrate(truth, both @ shares, blended @ shares, version=0)
+    of_student, of_layer = shares / calibration.temperature
+    opinion = Opinion(
+        weight=(of_layer * weight).astype(np.float32),
+        bias=float(of_layer * bias - calibration.bias / calibration.temperature),
+        student=float(of_student),
+        real_below=calibration.real_below,
+        fake_from=calibration.fake_from,
+        student_sha256=digest(student),
+    )
+    figures = {"calibration": report, "shares": {"student": float(of_student), "layer": float(of_layer)}}
+    for name in ("val", "test", "cross"):
+        if chosen := of_split(faces, name):
+            truth, both = _columns(columns, loader.plain(chosen))
+            groups = np.array([face.group for face in chosen])
+            figures[name] = summary(truth, probabilities(both @ shares, calibration), groups, calibration)
+    return opinion, figures
+
+
+def _columns(columns: tuple[Column, Column], batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) labels, and (N, 2) logits of the student and of the layer."""
+    pairs = [(batch.labels, np.stack([column(batch) for column in columns], 1)) for batch in batches]
+    labels, values = zip(*pairs, strict=True)
+    return np.concatenate(labels), np.concatenate(values)
+
+
+def _shares(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """(2,) weights of a logistic regression of the labels on both logits, each in units of its own spread."""
+    spread = logits.std(0)
+    return LogisticRegression().fit(logits / spread, labels).coef_[0] / spread
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m export thorough", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets thorough.json")
+    parser.add_argument("--opinion", type=Path, default=OPINION, help="the file to write (default %(default)s)")
+    add_altering(parser)
+    arguments = parser.parse_args()
+    faces, folder = find_faces(arguments.data, arguments.out), folder_of(arguments.data)
+    require_both_classes(faces, ["train", "val"])
+    find = token_finder(fetch(CLIP, CACHE / "weights"))
+    of = f"{Path(CLIP.member).stem}.{CLIP.sha256[:12]}"
+    features, labels = fitting_set(find, of, faces, of_split(faces, "train"), folder, arguments)
+    opinion, figures = fit(find, features, labels, newest(REPOSITORY / "classifier") / "model.onnx", faces, folder)
+    opinion.save(arguments.opinion)
+    about = {"faces": len(labels), "commit": machine.commit(), "versions": machine.versions()}
+    (arguments.out / "thorough.json").write_text(json.dumps(figures | about, indent=2) + "\n")
+    for name in figures.keys() & {"val", "test", "cross"}:
+        print(f"{name}: AUC {figures[name]['auc']:.3f}, accuracy {figures[name]['accuracy']:.3f}")
+    print(f"{arguments.opinion}; serve it with: make serve-thorough")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

