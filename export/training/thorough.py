@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def token_finder(encoder: Path) -> Finder:
 def fit(
     find: Finder, features: np.ndarray, labels: np.ndarray, student: Path, faces: list[Face], folder: Path
 ) -> tuple[Opinion, dict]:
-    """What both say together, and its figures on val, test and cross, as far as there are faces of them.
+    """What both say together, and its figures: val, test, cross, and real faces of test with a self-blend of each.
 
     Args:
         features: (N, blocks x width) class tokens of the faces to fit the layer to; labels: (N,) share that is fake.
@@ -83,11 +84,14 @@ def fit(
         student_sha256=digest(student),
     )
     figures = {"calibration": report, "shares": {"student": float(of_student), "layer": float(of_layer)}}
-    for name in ("val", "test", "cross"):
-        if chosen := of_split(faces, name):
-            truth, both = _columns(columns, loader.plain(chosen))
-            groups = np.array([face.group for face in chosen])
-            figures[name] = summary(truth, probabilities(both @ shares, calibration), groups, calibration)
+    shown = {name: of_split(faces, name) for name in ("val", "test", "cross")}
+    batches = {name: (loader.plain(chosen), chosen) for name, chosen in shown.items() if chosen}
+    if real := real_of(shown["test"]):
+        batches["test_self_blended"] = chain(loader.plain(real), loader.blended(real)), real + real
+    for name, (given, chosen) in batches.items():
+        truth, both = _columns(columns, given)
+        groups = np.array([face.group for face in chosen])
+        figures[name] = summary(truth, probabilities(both @ shares, calibration), groups, calibration)
     return opinion, figures
 
 
@@ -121,8 +125,9 @@ def main() -> int:
     opinion.save(arguments.opinion)
     about = {"faces": len(labels), "commit": machine.commit(), "versions": machine.versions()}
     (arguments.out / "thorough.json").write_text(json.dumps(figures | about, indent=2) + "\n")
-    for name in figures.keys() & {"val", "test", "cross"}:
-        print(f"{name}: AUC {figures[name]['auc']:.3f}, accuracy {figures[name]['accuracy']:.3f}")
+    for name, row in figures.items():
+        if "auc" in row:
+            print(f"{name}: AUC {row['auc']:.3f}, accuracy {row['accuracy']:.3f}")
     print(f"{arguments.opinion}; serve it with: make serve-thorough")
     return 0
 
