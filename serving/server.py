@@ -19,7 +19,7 @@ from .errors import ServerError, SetupError
 from .installation import Installation, find_tritonserver
 from .options import Options
 from .processes import Stub, dying_with_parent, kill, kill_group, stubs
-from .versions import check_host, newest
+from .versions import check_host, newest, runtime_of
 
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_BYTES = 64 * 2**20  # room for the stubs' regions
@@ -197,6 +197,9 @@ def _tls(options: Options) -> dict[str, object]:
 
 def check_machine(options: Options) -> None:
     """Raises SetupError, with the next step, for what would make the start fail."""
+    served = newest(options.model_repository / "classifier")
+    if options.profile != "embedded-cpu" and runtime_of(served):
+        raise SetupError(f"version {served.name} of the classifier runs on a CPU alone; use the profile embedded-cpu")
     for name, port in options.ports().items():
         host = options.http_host if name == "--http-port" else options.host
         with socket.socket() as probe_socket:

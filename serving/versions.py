@@ -89,6 +89,12 @@ def check_host(folder: Path) -> None:
         )
 
 
+def runtime_of(folder: Path) -> str:
+    """What a version's manifest says it needs on a CPU in place of OpenVINO; empty where it says nothing."""
+    manifest = folder / "manifest.json"
+    return str(json.loads(manifest.read_text()).get("runtime", "")) if manifest.is_file() else ""
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -20,10 +20,12 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import SetupError
+
 DETECTOR_DIR = Path(__file__).parents[1] / "model_repository" / "face_detector" / "1"
 
 
-class WeightsError(Exception):
+class WeightsError(SetupError):
     """The weights could not be put in place; the message says what to do."""
 
 

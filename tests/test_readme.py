@@ -80,5 +80,6 @@ def masked(text: str) -> list[str]:
 
 
 def test_links_lead_somewhere():
-    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
-    assert all((ROOT / link).exists() for link in links if "://" not in link), links
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+        links = [link for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()) if "://" not in link]
+        assert [link for link in links if not (page.parent / link).exists()] == [], page.name

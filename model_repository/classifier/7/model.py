@@ -1,4 +1,4 @@
-"""Hosts the classifier in Triton's Python backend: OpenVINO or ONNX Runtime on a CPU, TensorRT or ONNX Runtime on a GPU.
+"""Hosts the classifier in Triton's Python backend: OpenVINO on a CPU, TensorRT on a GPU, ONNX Runtime on both.
 
 On the CPU it decodes as well, so that a face passes one process and waits in one queue (docs/perf.md, Overload).
 """

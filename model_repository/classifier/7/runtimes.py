@@ -21,22 +21,19 @@ INSTALL = "install it with: .venv/bin/pip install -r requirements/gpu.txt"
 
 
 def on_cpu(folder: Path, threads: int, max_batch_size: int, precision: str = "f32") -> Graph:
-    """`model.onnx` by OpenVINO, or by ONNX Runtime where the version's manifest says so."""
+    """`model.onnx` by OpenVINO, or by ONNX Runtime where the version's manifest says so; ValueError for BF16 there."""
     manifest = folder / "manifest.json"
-    if manifest.is_file() and json.loads(manifest.read_text()).get("runtime") == "onnxruntime":
-        return onnxruntime_cpu(folder / "model.onnx", threads)
-    return openvino(folder / "model.onnx", threads, max_batch_size, precision)
+    runtime = json.loads(manifest.read_text()).get("runtime", "openvino") if manifest.is_file() else "openvino"
+    if runtime == "openvino":
+        return openvino(folder / "model.onnx", threads, max_batch_size, precision)
+    if runtime != "onnxruntime" or precision != "f32":
+        raise ValueError(f"version {folder.name} computes by {runtime} in INT8; precision {precision!r} is not for it")
+    return onnxruntime_cpu(folder / "model.onnx", threads)
 
 
 def onnxruntime_cpu(onnx: Path, threads: int) -> Graph:
     """ONNX Runtime on `threads` cores, face by face: for graphs that are quantised while they run, with one face."""
-    if find_spec("onnxruntime") is None:
-        raise RuntimeError("ONNX Runtime is missing; install it with: pip install -r requirements/thorough.txt")
-    from onnxruntime import InferenceSession, SessionOptions
-
-    options = SessionOptions()
-    options.intra_op_num_threads = threads
-    session = InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
+    session = int8_session(onnx, threads)
     names = [output.name for output in session.get_outputs()]
 
     def run(arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -44,6 +41,26 @@ def onnxruntime_cpu(onnx: Path, threads: int) -> Graph:
         return {name: np.concatenate(values) for name, values in zip(names, zip(*pieces, strict=True), strict=True)}
 
     return run
+
+
+def int8_session(onnx: Path, threads: int, exact: bool | None = None) -> Any:
+    """A session of ONNX Runtime on the CPU for a graph with products of unsigned and signed bytes.
+
+    Args:
+        exact: by unsigned bytes alone. Without VNNI the faster products saturate, and give other answers
+            (onnxruntime.ai/docs/performance/model-optimizations/quantization.html); None: where the CPU has no VNNI.
+    """
+    if find_spec("onnxruntime") is None:
+        raise RuntimeError(
+            "ONNX Runtime is missing; install it with: .venv/bin/pip install -r requirements/thorough.txt"
+        )
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = threads
+    if "vnni" not in Path("/proc/cpuinfo").read_text() if exact is None else exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
 
 
 def openvino(onnx: Path, threads: int, max_batch_size: int, precision: str = "f32") -> Graph:
@@ -176,5 +193,6 @@ def on_device(tensor: Any):
     """A tensor that speaks DLPack as a CuPy array: as it is where the GPU holds it, else copied there."""
     import cupy
 
-    on_cpu = tensor.__dlpack_device__()[0] == DLPACK_CPU
-    return cupy.asarray(np.from_dlpack(tensor)) if on_cpu else cupy.from_dlpack(tensor)
+    if tensor.__dlpack_device__()[0] == DLPACK_CPU:
+        return cupy.asarray(np.from_dlpack(tensor))
+    return cupy.from_dlpack(tensor)
