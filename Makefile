@@ -23,8 +23,8 @@ setup: .venv/.serving ## make .venv with everything that serving, demo and clien
 serve: .venv/.serving ## serve on 127.0.0.1:8001 until Ctrl-C; PROFILE=, HOST=, HTTP_PORT=, GRPC_PORT=, METRICS_PORT= change it
 	.venv/bin/python -m serving --profile $(PROFILE) $(PORTS)
 
-serve-thorough: .venv/.thorough ## the same on a CPU, every face judged by a foundation model as well: better, and a twelfth as fast
-	repository=$$(.venv/bin/python -m serving.thorough) && exec .venv/bin/python -m serving --model-repository "$$repository" --canary-timeout-s 30 --canary-interval-s 15 $(PORTS)
+serve-thorough: .venv/.thorough ## the same on a CPU, every face judged by a foundation model as well: better, and a twelfth as fast; DOUBT="0.01 0.95"
+	repository=$$(.venv/bin/python -m serving.thorough $(if $(DOUBT),--doubt $(DOUBT))) && exec .venv/bin/python -m serving --model-repository "$$repository" --canary-timeout-s 30 --canary-interval-s 15 $(PORTS)
 
 demo: .venv/.serving ## start the server, ask it about a photograph, a manipulated one and a video, stop it
 	.venv/bin/python -m demo

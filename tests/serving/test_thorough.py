@@ -20,7 +20,7 @@ from facewarden import Client
 from serving.errors import SetupError
 from serving.installation import CACHE
 from serving.server import Server
-from serving.thorough import CLIP, NUMBER_ADDED, OPINION, PROFILE, QUEUES, Opinion, make, tokens_graph
+from serving.thorough import CLIP, NUMBER_ADDED, OPINION, PROFILE, QUEUES, Opinion, make, together, tokens_graph
 from serving.versions import REPOSITORY, newest
 from serving.weights import fetch
 
@@ -105,6 +105,35 @@ def test_its_queues_are_shorter_and_all_else_in_its_settings_is_the_same(reposit
             if line != other
         ]
         assert [line.strip() for line, _ in changed] == [f"default_queue_policy {{ max_queue_size: {most} }}"]
+
+
+def test_in_doubt_alone_it_asks_both_else_the_student_stands(graph, repository: Path, tmp_path: Path) -> None:
+    probabilities, rng = {}, np.random.default_rng(1)
+    student = onnxruntime.InferenceSession(str(STUDENT / "model.onnx"), providers=["CPUExecutionProvider"])
+    while len(probabilities) < 8:  # noise at different strengths, whatever the student makes of it
+        face = rng.integers(0, rng.integers(2, 256), (1, 224, 224, 3), np.uint8)
+        probabilities[student.run(["FAKE_PROBABILITY"], {"FACE": face})[0].item()] = face
+    ranked = sorted(probabilities)
+    opinion = Opinion.load(STUDENT / OPINION)
+    doubt = (min(ranked[2], opinion.real_below), max(ranked[5], opinion.fake_from))
+    model = onnx.load(STUDENT / "model.onnx")
+    onnx.save(together(model, onnx.load(fetch(CLIP, CACHE / "weights")), opinion, doubt), tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    asked = [doubt[0] <= p < doubt[1] for p in ranked]
+    assert 0 < sum(asked) < len(asked), ranked
+    for p, both in zip(ranked, asked, strict=True):
+        answer, version = session.run(["FAKE_PROBABILITY", "MODEL_VERSION"], {"FACE": probabilities[p]})
+        expected = graph([probabilities[p]])["FAKE_PROBABILITY"].item() if both else p
+        assert answer.item() == pytest.approx(expected, abs=1e-3)
+        assert version.item() == NUMBER + NUMBER_ADDED
+
+
+@pytest.mark.parametrize("doubt", [(0.5, 0.95), (0.01, 0.1)])
+def test_a_doubt_that_would_turn_the_students_verdict_is_refused(tmp_path: Path, doubt: tuple[float, float]) -> None:
+    with pytest.raises(
+        SetupError, match=r"--doubt is A B, A at most 0\.\d+ and B at least 0\.\d+, the thresholds of both"
+    ):
+        make(tmp_path / "target", doubt=doubt)
 
 
 def test_products_of_bytes_that_saturate_nowhere_give_the_same_answer(runtimes, repository: Path, faces) -> None:
