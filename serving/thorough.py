@@ -122,36 +122,17 @@ def make(target: Path, repository: Path = REPOSITORY, doubt: Doubt | None = None
             f"--doubt is A B, A at most {opinion.real_below:.4f} and B at least {opinion.fake_from:.4f}, the "
             f"thresholds of both; got {doubt[0]:g} {doubt[1]:g}"
         )
-    number, hosts = NUMBER_ADDED * (2 if doubt else 1) + int(served.name), sorted(served.glob("*.py"))
-    configs = {model: repository / model / "configs" / PROFILE for model in QUEUES}
-    manifest = {
-        "model_version": number,
-        "runtime": "onnxruntime",  # how `runtimes.on_cpu` executes it
-        "repository": str(repository.resolve()),
-        "parents": {
-            path.name: digest(path) for path in (served / "model.onnx", served / OPINION, *hosts, Path(__file__))
-        },
-        "encoder": CLIP.sha256,
-        "doubt": list(doubt) if doubt else None,
-        "models": sorted(path.name for path in repository.iterdir()),
-        "configs": {model: digest(path) for model, path in configs.items()},
-    }
+    manifest = _manifest(served, repository, doubt)
     with _alone(target.parent):
-        if _made(target / "classifier" / str(number)) == manifest:
+        if _made(target / "classifier" / str(manifest["model_version"])) == manifest:
             return target
         encoder = _encoder()
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             draft = Path(scratch) / target.name
-            _link(repository, draft, but=[*QUEUES])
-            students = [str(version) for version in versions(repository / "classifier")]
-            for model, path in configs.items():
-                _link(repository / model, draft / model, but=["configs", *(students if model == "classifier" else [])])
-                (draft / model / "configs").mkdir()
-                shorter = re.sub(r"max_queue_size: \d+", f"max_queue_size: {QUEUES[model]}", path.read_text())
-                (draft / model / "configs" / PROFILE).write_text(shorter)
-            folder = draft / "classifier" / str(number)
+            _link_all(repository, draft)
+            folder = draft / "classifier" / str(manifest["model_version"])
             folder.mkdir()
-            for host in hosts:
+            for host in served.glob("*.py"):
                 shutil.copy(host, folder)
             _join(served / "model.onnx", encoder, opinion, doubt, folder / "model.onnx")
             (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
@@ -159,6 +140,38 @@ def make(target: Path, repository: Path = REPOSITORY, doubt: Doubt | None = None
                 os.rename(target, Path(scratch) / "before")
             os.rename(draft, target)
     return target
+
+
+def _manifest(served: Path, repository: Path, doubt: Doubt | None) -> dict:
+    """What a version made now would be, and everything that it would be made of."""
+    parents = [served / "model.onnx", served / OPINION, *sorted(served.glob("*.py")), Path(__file__)]
+    return {
+        "model_version": int(served.name) + _number_added(doubt),
+        "runtime": "onnxruntime",  # how `runtimes.on_cpu` executes it
+        "repository": str(repository.resolve()),
+        "parents": {path.name: digest(path) for path in parents},
+        "encoder": CLIP.sha256,
+        "doubt": list(doubt) if doubt else None,
+        "models": sorted(path.name for path in repository.iterdir()),
+        "configs": {model: digest(repository / model / "configs" / PROFILE) for model in QUEUES},
+    }
+
+
+def _number_added(doubt: Doubt | None) -> int:
+    return NUMBER_ADDED * (2 if doubt else 1)
+
+
+def _link_all(repository: Path, draft: Path) -> None:
+    """Links to all of a model repository but the classifier's versions and the configurations of `QUEUES`, which are
+    written with shorter ones."""
+    _link(repository, draft, but=[*QUEUES])
+    students = [str(version) for version in versions(repository / "classifier")]
+    for model, most in QUEUES.items():
+        _link(repository / model, draft / model, but=["configs", *(students if model == "classifier" else [])])
+        (draft / model / "configs").mkdir()
+        config = (repository / model / "configs" / PROFILE).read_text()
+        shorter = re.sub(r"max_queue_size: \d+", f"max_queue_size: {most}", config)
+        (draft / model / "configs" / PROFILE).write_text(shorter)
 
 
 @contextmanager
@@ -203,54 +216,14 @@ def together(student: ModelProto, encoder: ModelProto, opinion: Opinion, doubt: 
     HEATMAP and QUALITY are the student's own. The batch is one, since the encoder's scale of quantisation is that of
     all it is shown at once: a face would get other numbers beside others. `doubt` is that of `make`.
     """
-    from onnx import TensorProto, compose, helper, numpy_helper
+    from onnx import TensorProto, compose, helper
 
     student, tokens = compose.add_prefix(student, "student/"), tokens_graph(encoder, student.opset_import[0].version)
-
-    def initializers(**values: np.ndarray) -> list:
-        return [numpy_helper.from_array(value, name) for name, value in values.items()]
-
-    inner = [
-        *tokens.graph.initializer,
-        *initializers(
-            weight=opinion.weight.reshape(-1, 1),
-            bias=np.array([[opinion.bias]], np.float32),
-            share=np.array([[opinion.student]], np.float32),
-        ),
-    ]
-    outer = [
-        *student.graph.initializer,
-        *initializers(
-            threshold=np.array([[opinion.real_below, opinion.fake_from]], np.float32),
-            added=np.array([[NUMBER_ADDED * (2 if doubt else 1)]], np.int32),
-        ),
-    ]
-    both = [
-        *tokens.graph.node,
-        helper.make_node("MatMul", ["TOKENS", "weight"], ["evidence"]),
-        helper.make_node("Mul", ["student/LOGIT", "share"], ["of_student"]),
-        helper.make_node("Sum", ["of_student", "evidence", "bias"], ["both"]),
-    ]
-    if doubt:
-        outer += initializers(at_least=np.array(doubt[0], np.float32), below=np.array(doubt[1], np.float32))
-        logit = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1]) for name in ("both", "student")]
-        stands = [helper.make_node("Identity", ["student/LOGIT"], ["student"])]
-        choose = [
-            helper.make_node("Squeeze", ["student/FAKE_PROBABILITY"], ["probability"]),
-            helper.make_node("GreaterOrEqual", ["probability", "at_least"], ["not_real"]),
-            helper.make_node("Less", ["probability", "below"], ["not_fake"]),
-            helper.make_node("And", ["not_real", "not_fake"], ["doubt"]),
-            helper.make_node(
-                "If",
-                ["doubt"],
-                ["LOGIT"],
-                then_branch=helper.make_graph(both, "both", [], logit[:1], inner),
-                else_branch=helper.make_graph(stands, "student", [], logit[1:]),
-            ),
-        ]
-    else:
-        outer += inner
-        choose = [*both, helper.make_node("Identity", ["both"], ["LOGIT"])]
+    nodes, constants = _logit(tokens, opinion, doubt)
+    constants += _initializers(
+        threshold=np.array([[opinion.real_below, opinion.fake_from]], np.float32),
+        added=np.array([[_number_added(doubt)]], np.int32),
+    )
     ends = [
         helper.make_node("Sigmoid", ["LOGIT"], ["FAKE_PROBABILITY"]),
         helper.make_node("Add", ["student/MODEL_VERSION", "added"], ["MODEL_VERSION"]),
@@ -264,13 +237,55 @@ def together(student: ModelProto, encoder: ModelProto, opinion: Opinion, doubt: 
         name = value.name.removeprefix("student/")
         outputs.append(helper.make_tensor_value_info(name, value.type.tensor_type.elem_type, shape))
     graph = helper.make_graph(
-        [helper.make_node("Identity", ["FACE"], ["student/FACE"]), *student.graph.node, *choose, *ends],
+        [helper.make_node("Identity", ["FACE"], ["student/FACE"]), *student.graph.node, *nodes, *ends],
         "thorough",
         [helper.make_tensor_value_info("FACE", TensorProto.UINT8, [1, 224, 224, 3])],
         outputs,
-        outer,
+        [*student.graph.initializer, *constants],
     )
     return helper.make_model(graph, opset_imports=student.opset_import, ir_version=student.ir_version)
+
+
+def _logit(tokens: ModelProto, opinion: Opinion, doubt: Doubt | None) -> tuple[list, list]:
+    """Nodes from the student's outputs and FACE to LOGIT, and their constants."""
+    from onnx import TensorProto, helper
+
+    constants = [
+        *tokens.graph.initializer,
+        *_initializers(
+            weight=opinion.weight.reshape(-1, 1),
+            bias=np.array([[opinion.bias]], np.float32),
+            share=np.array([[opinion.student]], np.float32),
+        ),
+    ]
+    both = [
+        *tokens.graph.node,
+        helper.make_node("MatMul", ["TOKENS", "weight"], ["evidence"]),
+        helper.make_node("Mul", ["student/LOGIT", "share"], ["of_student"]),
+        helper.make_node("Sum", ["of_student", "evidence", "bias"], ["both"]),
+    ]
+    if not doubt:
+        return [*both, helper.make_node("Identity", ["both"], ["LOGIT"])], constants
+    stands = [helper.make_node("Identity", ["student/LOGIT"], ["student"])]
+    ends = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1])] for name in ("both", "student")]
+    branches = {  # with constants of its own, or ONNX Runtime fuses other nodes than where all are asked
+        "then_branch": helper.make_graph(both, "both", [], ends[0], constants),
+        "else_branch": helper.make_graph(stands, "student", [], ends[1]),
+    }
+    nodes = [
+        helper.make_node("Squeeze", ["student/FAKE_PROBABILITY"], ["probability"]),
+        helper.make_node("GreaterOrEqual", ["probability", "at_least"], ["not_real"]),
+        helper.make_node("Less", ["probability", "below"], ["not_fake"]),
+        helper.make_node("And", ["not_real", "not_fake"], ["doubt"]),
+        helper.make_node("If", ["doubt"], ["LOGIT"], **branches),
+    ]
+    return nodes, _initializers(at_least=np.array(doubt[0], np.float32), below=np.array(doubt[1], np.float32))
+
+
+def _initializers(**values: np.ndarray) -> list:
+    from onnx import numpy_helper
+
+    return [numpy_helper.from_array(value, name) for name, value in values.items()]
 
 
 def tokens_graph(encoder: ModelProto, opset: int = 18) -> ModelProto:

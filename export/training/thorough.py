@@ -14,7 +14,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +73,11 @@ def fit(
         lambda batch: session.run(["LOGIT"], {"FACE": batch.faces})[0][:, 0],
         lambda batch: find(to_pixels(batch)).astype(np.float32) @ weight + bias,
     )
-    loader, val = Loader(folder, 16, seed=0), of_split(faces, "val")
-    truth, both = _columns(columns, loader.plain(val))
+    loader, shown = Loader(folder, 16, seed=0), {name: of_split(faces, name) for name in ("val", "test", "cross")}
+    told = {name: _columns(columns, loader.plain(chosen)) for name, chosen in shown.items() if chosen}
+    truth, both = told["val"]
     shares = _shares(truth, both)
-    _, blended = _columns(columns, loader.blended(real_of(val)))
+    _, blended = _columns(columns, loader.blended(real_of(shown["val"])))
     calibration, report = calibrate(truth, both @ shares, blended @ shares, version=0)
     of_student, of_layer = shares / calibration.temperature
     opinion = Opinion(
@@ -89,13 +89,13 @@ def fit(
         student_sha256=digest(student),
     )
     figures = {"calibration": report, "shares": {"student": float(of_student), "layer": float(of_layer)}}
-    shown = {name: of_split(faces, name) for name in ("val", "test", "cross")}
-    batches = {name: (loader.plain(chosen), chosen) for name, chosen in shown.items() if chosen}
     if real := real_of(shown["test"]):
-        batches["test_self_blended"] = chain(loader.plain(real), loader.blended(real)), real + real
-    for name, (given, chosen) in batches.items():
-        truth, both = _columns(columns, given)
-        groups = np.array([face.group for face in chosen])
+        truth, both = told["test"]
+        _, blended = _columns(columns, loader.blended(real))
+        told["test_self_blended"] = np.repeat([0, 1], len(real)), np.concatenate([both[truth == 0], blended])
+        shown["test_self_blended"] = real + real
+    for name, (truth, both) in told.items():
+        groups = np.array([face.group for face in shown[name]])
         figures[name] = summary(truth, probabilities(both @ shares, calibration), groups, calibration)
     return opinion, figures
 
