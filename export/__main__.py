@@ -24,6 +24,7 @@ STAGES = {
     "finetune": "training.finetune",
     "convert": "conversion.torch_to_onnx",
     "publish": "conversion.publish",
+    "quantize": "conversion.quantize",
     "verify": "conversion.verify",
     "engine": "conversion.onnx_to_engine",
     "benchmark": "conversion.benchmark",

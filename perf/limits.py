@@ -135,9 +135,9 @@ def composed(batch: int) -> Callable[[], object]:
 
 def _graph(batch: int) -> Callable[..., object]:
     served = import_served()
-    from runtimes import openvino
+    from runtimes import on_cpu
 
-    return openvino(served / "model.onnx", 1, batch)
+    return on_cpu(served, 1, batch)
 
 
 def main() -> int:

@@ -42,6 +42,14 @@ def import_served(repository: Path = REPOSITORY) -> Path:
     return served
 
 
+def served_graph() -> Path:
+    """The classifier's graph that a CPU computes."""
+    served = import_served()
+    from runtimes import int8_or_f32
+
+    return int8_or_f32(served)
+
+
 def config_path(repository: Path, model: str, profile: str) -> Path:
     """Where a model's configuration for a profile is."""
     return repository / model / "configs" / f"{profile}.pbtxt"

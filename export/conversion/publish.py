@@ -1,6 +1,6 @@
 """Network -> a new version of the classifier in the model repository.
 
-Reads the trained network and the splits val, test and cross; writes `model_repository/classifier/<n>/` with both ONNX
+Reads the trained network and the splits val, test and cross; writes `model_repository/classifier/<n>/` with its ONNX
 graphs, the network to fine-tune from, the Python host and `manifest.json`, and keeps the versions that are there.
 Nothing is published that the gate of `verify.py` does not pass, that says the opposite of the truth about a known
 picture, or that is worse than the version it replaces. A version is made in a folder that Triton never scans and
@@ -37,13 +37,14 @@ from ..synthesis.batches import Loader
 from ..training.config import TrainConfig
 from ..training.weights import save_network, trained
 from .calibrate import calibrated, verdict
+from .quantize import add_int8, keep_if_near
 from .scores import Scored, evaluate, score, scored
 from .torch_to_onnx import convert
-from .verify import compare, graphs_of, require, torch_graph
+from .verify import INT8, compare, graphs_of, require, torch_graph
 
 ALLOW_WORSE = "publish what is worse than the served version, or cannot be told to be no worse, too"
 MIN_GROUPS = 20  # photographs, persons or videos, below which a bootstrap's interval is too narrow
-FILES = ("model.onnx", "model.fp16.onnx", "network.pt")
+FILES = ("model.onnx", "model.fp16.onnx", INT8, "network.pt")
 
 
 def publish(
@@ -84,7 +85,7 @@ def publish(
                 require_no_worse(gains, replaced)
         manifest = {
             "model_version": number,
-            "files": {name: digest(folder / name) for name in FILES},
+            "files": {name: digest(folder / name) for name in FILES if (folder / name).is_file()},
             "calibration": report,
             "parity": parity,
             "metrics": evaluate(tables, faces, calibration),
@@ -102,11 +103,17 @@ def publish(
 
 
 def converted(net: TimmNet, calibration: Calibration, folder: Path, loader: Loader, faces: list[Face]) -> dict:
-    """Both graphs of the network into `folder`; how near they are to it on val and test, else GateError."""
+    """The graphs of the network into `folder`; how near they are to it on val and test, else GateError.
+
+    One in INT8 that is not near enough is left out.
+    """
     convert(net, calibration, folder / "model.onnx")
     convert(net, calibration, folder / "model.fp16.onnx", half=True)
     labelled = of_split(faces, "val") + of_split(faces, "test")
-    checks = require(compare(torch_graph(net, calibration), graphs_of(folder), loader.plain(labelled)))
+    add_int8(folder, loader, faces)
+    checks = compare(torch_graph(net, calibration), graphs_of(folder), loader.plain(labelled))
+    keep_if_near(folder, checks)
+    require([check for check in checks if check.graph != "int8"])
     return {"images": len(labelled), "checks": [check._asdict() for check in checks]}
 
 

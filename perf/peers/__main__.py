@@ -22,14 +22,14 @@ from serving.errors import ServingError
 from serving.installation import CACHE, ROOT
 from serving.options import Options
 from serving.server import Server
-from serving.versions import REPOSITORY, digest, newest
+from serving.versions import REPOSITORY, digest
 
 from .. import budgets, pages
 from ..figures import summary
 from ..load import Load, LoadError, Target, run
 from ..nvml import Nvml
 from ..pictures import face, jpeg
-from ..repository import repository_copy
+from ..repository import repository_copy, served_graph
 from ..resources import Sampler, cores, use
 from . import compare, process
 from .compare import OURS, OVER_HTTP, Measurement
@@ -54,8 +54,7 @@ def ours(onnx: Path) -> Iterator[tuple[dict[str, Target], int]]:
     log = CACHE / "logs" / "peers.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        served = newest(REPOSITORY / "classifier") / "model.onnx"
-        same = digest(served) == digest(onnx)
+        same = digest(served_graph()) == digest(onnx)
         repository = REPOSITORY if same else stack.enter_context(repository_copy(onnx))
         options = Options(model_repository=repository, grpc_port=0, http_port=0, metrics_port=0, log=log)
         server = stack.enter_context(Server(options))
@@ -140,8 +139,8 @@ def compared(
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Options from the command line."""
     parser = argparse.ArgumentParser(prog="python -m perf.peers", description=__doc__.splitlines()[0])
-    default = newest(REPOSITORY / "classifier") / "model.onnx"
-    parser.add_argument("--onnx", type=Path, default=default, help="the student's graph (default: the served one)")
+    graph = served_graph()
+    parser.add_argument("--onnx", type=Path, default=graph, help="the student's graph (default: the served one)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="peers by name (default: all)")
     parser.add_argument("--rounds", type=int, help="of all servers (default: of peers.toml)")
     parser.add_argument("--out", type=Path, default=pages.LATEST, help="folder (default %(default)s)")

@@ -94,6 +94,6 @@ def network_of(onnx: Path) -> Path:
     network, manifest = onnx.with_name("network.pt"), onnx.with_name("manifest.json")
     if network.is_file() and manifest.is_file():
         files: dict[str, str] = json.loads(manifest.read_text())["files"]
-        if files["model.onnx"] == digest(onnx):
+        if digest(onnx) in files.values():
             return network
     raise PeersError(f"the torch network of {onnx} is not beside it; give --onnx of a version that has its network.pt")

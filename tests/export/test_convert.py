@@ -22,6 +22,7 @@ from export.conversion.verify import (
     EXACT,
     HALF,
     MAX_AUC_DROP,
+    MAX_CHANGED,
     Check,
     GateError,
     check_version,
@@ -120,7 +121,7 @@ def test_a_graph_with_a_fixed_batch_is_refused(tmp_path):
 def test_the_gate_opens_for_a_true_conversion(net, graphs, batches):
     candidates = {"fp32": (onnx_graph(graphs["fp32"]), EXACT), "fp16": (onnx_graph(graphs["fp16"]), HALF)}
     checks = require(compare(torch_graph(net, CALIBRATION), candidates, batches))
-    assert [c.quantity for c in checks] == [*Verdict._fields, "AUC drop"] * 2
+    assert [c.quantity for c in checks] == [*Verdict._fields, "verdicts changed", "AUC drop"] * 2
 
 
 def test_the_gate_names_the_output_that_differs(net, graphs, batches):
@@ -151,6 +152,24 @@ def test_the_gate_measures_the_loss_of_auc():
     checks = compare(answers(before), {"x": (answers(after), HALF)}, numbered([0, 0, 1, 1]))
     assert checks[-1] == ("x", "AUC drop", pytest.approx(0.25), MAX_AUC_DROP)
     assert [check.quantity for check in checks if not check.passed] == ["AUC drop"]
+
+
+def test_the_gate_counts_verdicts_that_change():
+    """Three of four cross a threshold by less than any output's tolerance."""
+    before, after = np.array([0.29, 0.3, 0.6, 0.7]), np.array([0.3, 0.29, 0.59, 0.7])
+
+    def graph(probabilities: np.ndarray):
+        logits = answers(np.arange(4.0))
+        return lambda faces: (
+            logits(faces)
+            | {
+                "FAKE_PROBABILITY": probabilities[faces[:, 0, 0, 0]][:, None],
+                "THRESHOLD": np.tile([0.3, 0.6], (len(faces), 1)),
+            }
+        )
+
+    checks = compare(graph(before), {"x": (graph(after), HALF)}, numbered([0, 0, 1, 1]))
+    assert [check for check in checks if not check.passed] == [("x", "verdicts changed", 0.75, MAX_CHANGED)]
 
 
 def test_nan_is_not_equal():

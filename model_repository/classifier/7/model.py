@@ -32,7 +32,7 @@ class TritonPythonModel:
             from decoder import Decoder  # brings DALI, which a GPU's classifier has no use for
 
             self.faces = Decoder(config).faces
-            precision = config.parameter("precision", "f32")
+            precision = config.parameter("precision", "int8")
             self.graph = on_cpu(HERE, config.threads(), config.model["max_batch_size"], precision)
 
     def execute(self, requests: list) -> list:

@@ -20,15 +20,28 @@ DLPACK_CPU = 1  # kDLCPU of dlpack.h
 INSTALL = "install it with: .venv/bin/pip install -r requirements/gpu.txt"
 
 
-def on_cpu(folder: Path, threads: int, max_batch_size: int, precision: str = "f32") -> Graph:
-    """`model.onnx` by OpenVINO, or by ONNX Runtime where the version's manifest says so; ValueError for BF16 there."""
+def on_cpu(folder: Path, threads: int, max_batch_size: int, precision: str = "int8") -> Graph:
+    """A version's graph on the CPU: by OpenVINO, or by ONNX Runtime where its manifest says so.
+
+    Args:
+        precision: int8 takes `model.int8.onnx`, or `model.onnx` in FP32 where the version has no other; f32, and bf16
+            where the CPU has it, `model.onnx`. Raises ValueError for others, and for what the version has not.
+    """
     manifest = folder / "manifest.json"
     runtime = json.loads(manifest.read_text()).get("runtime", "openvino") if manifest.is_file() else "openvino"
     if runtime == "openvino":
-        return openvino(folder / "model.onnx", threads, max_batch_size, precision)
-    if runtime != "onnxruntime" or precision != "f32":
+        if precision != "int8":
+            return openvino(folder / "model.onnx", threads, max_batch_size, precision)
+        return openvino(int8_or_f32(folder), threads, max_batch_size)
+    if runtime != "onnxruntime" or precision != "int8":
         raise ValueError(f"version {folder.name} computes by {runtime} in INT8; precision {precision!r} is not for it")
     return onnxruntime_cpu(folder / "model.onnx", threads)
+
+
+def int8_or_f32(folder: Path) -> Path:
+    """The graph that a CPU computes by default: `model.int8.onnx` where the version has it, else `model.onnx`."""
+    int8 = folder / "model.int8.onnx"
+    return int8 if int8.is_file() else folder / "model.onnx"
 
 
 def onnxruntime_cpu(onnx: Path, threads: int) -> Graph:
@@ -72,16 +85,16 @@ def openvino(onnx: Path, threads: int, max_batch_size: int, precision: str = "f3
     batch.
 
     Args:
-        precision: f32, or bf16 where the CPU has it, else ValueError. Not chosen by itself, as OpenVINO would: answers
-            would depend on the machine.
+        precision: f32, or bf16 where the CPU has it, else ValueError, of what the graph does not give in INT8. Not
+            chosen by itself, as OpenVINO would: answers would depend on the machine.
     """
     from openvino import Core
 
     core, requests = Core(), {}
     if precision not in ("f32", "bf16"):
-        raise ValueError(f"precision is f32 or bf16, got {precision!r}")
+        raise ValueError(f"precision is int8, f32 or bf16, got {precision!r}")
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise ValueError("precision is bf16, which this CPU has not; set it to f32")
+        raise ValueError("precision is bf16, which this CPU has not; set it to int8")
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,

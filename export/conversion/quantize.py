@@ -1,0 +1,127 @@
+"""FP32 graph -> its INT8 twin for the CPU, by NNCF: ranges and corrected biases from faces of the split train.
+
+Only the pointwise convolutions of the backbone's blocks become INT8: weights by output channel, activations by tensor.
+Depthwise convolutions, gates and their means between them stay FP32, because OpenVINO would have to convert back and
+forth for them, which costs more than it brings (docs/perf-tuning.md). Weights use seven of eight bits (NNCF's overflow
+fix, docs.openvino.ai, Saturation Issue Workaround): CPUs without VNNI add products of bytes in 16 bits, which overflow
+otherwise, so every CPU gives the same answers.
+
+`publish` makes it with every version; the command, for a version that was published without. Where the twin is not as
+near to the graph as `verify.py` asks, the version has none, and a CPU computes it in FP32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from serving.versions import check_files, digest
+
+from ..data.faces import Face, find_faces, of_split
+from ..data.sources import folder_of
+from ..errors import GateError
+from ..synthesis.batches import Loader
+from .torch_to_onnx import check_graph
+from .verify import INT8, Check, compare, graphs_of, onnx_graph, table
+
+POINTWISE = ("conv_pw", "conv_pwl")  # timm's names for them in EfficientNet's blocks
+FACES = 300  # to calibrate with; with 100 logits were off by as much
+
+
+def quantize(graph: Path, faces: Iterable[np.ndarray], path: Path) -> bool:
+    """Writes the INT8 twin of `graph` to `path`; False, and no file, where there is nothing to quantise.
+
+    Args:
+        faces: (224, 224, 3) uint8 each, as served.
+    """
+    model = onnx.load(graph)
+    chosen = pointwise(model)
+    if not chosen:
+        return False
+    os.environ.setdefault("NNCF_CI", "1")  # or importing it reports to Intel; it has no other switch
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    samples = [face[None] for face in faces]
+    with redirect_stdout(sys.stderr):  # its progress bars
+        twin = nncf.quantize(
+            model,
+            nncf.Dataset(samples, lambda face: {"FACE": face}),
+            preset=nncf.QuantizationPreset.MIXED,  # weights symmetric, activations not: hard-swish is not
+            subset_size=len(samples),
+            ignored_scope=nncf.IgnoredScope(names=[n.name for n in model.graph.node if n.name not in chosen]),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
+        )
+    draft = path.with_suffix(".draft")
+    try:
+        onnx.save(twin, draft)
+        check_graph(draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
+def pointwise(model: onnx.ModelProto) -> set[str]:
+    """Names of the nodes that become INT8."""
+    return {
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv" and any(f".{name}." in node.input[1] for name in POINTWISE)
+    }
+
+
+def add_int8(folder: Path, loader: Loader, faces: list[Face]) -> bool:
+    """Gives a version its twin, from faces of train; False where its graph has nothing to quantise."""
+    train = of_split(faces, "train") or of_split(faces, "val")
+    chosen = [train[i] for i in np.random.default_rng(0).permutation(len(train))[:FACES]]
+    crops = (face for batch in loader.plain(chosen) for face in batch.faces)
+    return quantize(folder / "model.onnx", crops, folder / INT8)
+
+
+def keep_if_near(folder: Path, checks: Iterable[Check]) -> bool:
+    """Takes the twin away again where one of its checks did not pass, and says so."""
+    failed = [check for check in checks if check.graph == "int8" and not check.passed]
+    if failed:
+        (folder / INT8).unlink()
+        print(f"no INT8 graph, a CPU computes this version in FP32:\n{table(failed)}", file=sys.stderr)
+    return not failed
+
+
+def main() -> int:
+    """Command line entry: 0 the version has its twin, 1 it cannot have one, 2 usage."""
+    parser = argparse.ArgumentParser(prog="python -m export quantize", description=__doc__)
+    parser.add_argument("folder", type=Path, help="of the version, for example model_repository/classifier/7")
+    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder, for the faces that were found")
+    a = parser.parse_args()
+    manifest = check_files(a.folder)
+    faces, loader = find_faces(a.data, a.out), Loader(folder_of(a.data), 16, 0)
+    if not add_int8(a.folder, loader, faces):
+        raise GateError(f"{a.folder / 'model.onnx'} has no convolutions named {' or '.join(POINTWISE)}")
+    labelled = of_split(faces, "val") + of_split(faces, "test")
+    graphs = {"int8": graphs_of(a.folder)["int8"]}
+    checks = compare(onnx_graph(a.folder / "model.onnx"), graphs, loader.plain(labelled))
+    if not keep_if_near(a.folder, checks):
+        return 1
+    print(f"{len(labelled)} faces\n{table(checks)}")
+    manifest["files"][INT8] = digest(a.folder / INT8)
+    others = [check for check in manifest["parity"]["checks"] if check["graph"] != "int8"]
+    manifest["parity"]["checks"] = others + [check._asdict() for check in checks]
+    draft = a.folder / "manifest.draft"
+    draft.write_text(json.dumps(manifest, indent=2) + "\n")
+    draft.replace(a.folder / "manifest.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
