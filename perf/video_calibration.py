@@ -32,9 +32,9 @@ from serving.server import Server
 
 from .video_simulation import RESULTS, VIDEO, Scores, swap_peaks
 
-sys.path.insert(0, str(VIDEO))
-from events import Jitter
-from sprt import Calibration, Rates
+sys.path[:0] = [str(VIDEO), str(VIDEO.parents[1] / "preprocess" / "1")]
+from events import Jitter  # noqa: E402
+from sprt import Calibration, Rates  # noqa: E402
 
 CLIP_FRAMES, FPS = 375, 25
 DETECTION_STEP = 5  # frames between two detections at 25 fps

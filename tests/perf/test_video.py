@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +68,9 @@ def test_swaps_into_the_photographs_of_a_folder(server: Server, tmp_path: Path, 
     assert "b.jpg: 0 faces" in told and "c.webp: 2 faces" in told and "d.jpeg: " in told
     assert {case["clips"] for case in found.values()} == {1}
     assert found["crf 18"]["found_at_all"] == 1 and found["crf 18"]["false_alarms"] == 0
+
+
+@pytest.mark.parametrize("command", ["perf.video", "perf.video_calibration", "perf.video_simulation"])
+def test_the_commands_find_what_they_need_of_the_model(command: str) -> None:
+    done = subprocess.run([sys.executable, "-m", command, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -87,7 +87,7 @@ def test_a_missing_model_file_is_named_with_the_remedy(new_options, tmp_path):
 def test_a_broken_model_ends_the_start_with_the_servers_own_reason(new_options, tmp_path):
     repository = tmp_path / "repository"
     shutil.copytree(ROOT / "model_repository", repository)
-    (newest(repository / "classifier") / "model.onnx").write_bytes(b"not a model")
+    (newest(repository / "classifier") / "model.int8.onnx").write_bytes(b"not a model")
     with pytest.raises(ServerError, match="classifier"):
         Server(new_options(model_repository=repository)).__enter__()
 

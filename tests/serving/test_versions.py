@@ -30,12 +30,13 @@ def add_version(repository: Path, number: int) -> Path:
     draft = withdrawn(repository) / "draft"
     draft.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, draft)
-    model = onnx.load(draft / "model.onnx")
-    (constant,) = (tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT32)
-    constant.CopyFrom(onnx.numpy_helper.from_array(np.array([[number]], np.int32), constant.name))
-    onnx.save(model, draft / "model.onnx")
     manifest = json.loads((draft / "manifest.json").read_text()) | {"model_version": number}
-    manifest["files"]["model.onnx"] = digest(draft / "model.onnx")
+    for name in ("model.onnx", "model.int8.onnx"):
+        model = onnx.load(draft / name)
+        (constant,) = (tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT32)
+        constant.CopyFrom(onnx.numpy_helper.from_array(np.array([[number]], np.int32), constant.name))
+        onnx.save(model, draft / name)
+        manifest["files"][name] = digest(draft / name)
     (draft / "manifest.json").write_text(json.dumps(manifest))
     move(draft, repository / "classifier" / str(number))
     return repository / "classifier" / str(number)
@@ -149,7 +150,7 @@ def test_a_running_server_takes_up_a_version_and_goes_back(repository, serving, 
         assert set(asking.more()) == {2}
 
         (broken / "model.py").write_text(host)
-        (broken / "model.onnx").write_bytes(b"not a model")
+        (broken / "model.int8.onnx").write_bytes(b"not a model")
         serving.send_signal(signal.SIGUSR1)
         assert serving.stderr.readline().startswith("the classifier stays as it was: ")
         assert set(asking.more()) == {2}

@@ -27,8 +27,7 @@ def on_cpu(folder: Path, threads: int, max_batch_size: int, precision: str = "in
         precision: int8 takes `model.int8.onnx`, or `model.onnx` in FP32 where the version has no other; f32, and bf16
             where the CPU has it, `model.onnx`. Raises ValueError for others, and for what the version has not.
     """
-    manifest = folder / "manifest.json"
-    runtime = json.loads(manifest.read_text()).get("runtime", "openvino") if manifest.is_file() else "openvino"
+    runtime = _manifest(folder).get("runtime", "openvino")
     if runtime == "openvino":
         if precision != "int8":
             return openvino(folder / "model.onnx", threads, max_batch_size, precision)
@@ -39,9 +38,14 @@ def on_cpu(folder: Path, threads: int, max_batch_size: int, precision: str = "in
 
 
 def int8_or_f32(folder: Path) -> Path:
-    """The graph that a CPU computes by default: `model.int8.onnx` where the version has it, else `model.onnx`."""
-    int8 = folder / "model.int8.onnx"
-    return int8 if int8.is_file() else folder / "model.onnx"
+    """The graph that a CPU computes by default: `model.int8.onnx` where the manifest has it, else `model.onnx`."""
+    files = _manifest(folder).get("files", {})
+    return folder / ("model.int8.onnx" if "model.int8.onnx" in files else "model.onnx")
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def onnxruntime_cpu(onnx: Path, threads: int) -> Graph:
