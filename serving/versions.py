@@ -80,13 +80,15 @@ def check_files(folder: Path) -> dict:
 
 
 def check_host(folder: Path) -> None:
-    """Raises VersionError where a version's `model.py` cannot serve a CPU: before version 7's it did not decode."""
-    host = folder / "model.py"
-    if not host.is_file() or "decoder" not in host.read_text():
-        raise VersionError(
-            f"version {folder.name} of the classifier has no model.py that decodes, as embedded-cpu needs it; copy "
-            f"model.py and runtimes.py of the shipped version into {folder}, or serve another: {ROLLBACK} NUMBER"
-        )
+    """Raises VersionError where a version's host cannot serve a CPU: it has to decode, and to know of INT8."""
+    for name, word in (("model.py", "decoder"), ("runtimes.py", "model.int8.onnx")):
+        host = folder / name
+        if not host.is_file() or word not in host.read_text():
+            raise VersionError(
+                f"version {folder.name} of the classifier has no model.py that decodes and runtimes.py that knows "
+                f"INT8, as embedded-cpu needs them; copy both of the shipped version into {folder}, or serve another: "
+                f"{ROLLBACK} NUMBER"
+            )
 
 
 def runtime_of(folder: Path) -> str:

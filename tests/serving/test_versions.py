@@ -190,9 +190,10 @@ def test_a_polling_server_goes_over_by_itself_and_loads_all_it_finds(
         np.testing.assert_array_equal(face, expected)
 
 
-def test_a_version_with_a_host_of_before_is_refused_by_its_number(repository, new_options):
-    (repository / "classifier" / "1" / "model.py").write_text("# asks for FACE, and decodes nothing\n")
-    with pytest.raises(SetupError, match=r"version 1 of the classifier .* copy model\.py"):
+@pytest.mark.parametrize("name", ["model.py", "runtimes.py"])
+def test_a_version_with_a_host_of_before_is_refused_by_its_number(repository, new_options, name):
+    (repository / "classifier" / "1" / name).write_text("# asks for FACE, and decodes nothing; FP32\n")
+    with pytest.raises(SetupError, match=r"version 1 of the classifier .* copy both"):
         check_machine(new_options(model_repository=repository))
     check_machine(new_options(model_repository=repository, profile="embedded-gpu"))
 
