@@ -17,7 +17,7 @@ from ._verdict import Box
 from ._video import encode_jpeg
 
 Place = Callable[[float], float]  # seconds -> horizontal place in the drawing
-SHOWN, APART_S = 8, 0.5  # suspicious frames, and their least distance
+SHOWN, EVERY_S = 8, 0.5  # suspicious frames, at most one of each half second
 THUMBNAIL_PX = 480
 WIDTH, PLOT, LEFT = 1000, 180, 46  # of the drawing, in its own units
 CROP = 1.3  # the classifier's crop: so many times the longer side of the box
@@ -29,7 +29,7 @@ class Report:
     def __init__(self) -> None:
         self._frames: list[tuple[float, str | None, float | None, tuple[StreamFace, ...]]] = []
         self._events: list[Event] = []
-        self._pictures: list[tuple[float, FrameVerdict]] = []
+        self._pictures: dict[int, tuple[float, FrameVerdict]] = {}  # by half second
 
     def add(self, frame: FrameVerdict) -> None:
         """Take one frame in."""
@@ -39,12 +39,11 @@ class Report:
             self._keep(frame.faces[0].frame_probability, frame)
 
     def _keep(self, score: float, frame: FrameVerdict) -> None:
-        near = next((kept for kept in self._pictures if abs(kept[1].time_s - frame.time_s) < APART_S), None)
-        if near:
-            if near[0] >= score:
-                return
-            self._pictures.remove(near)
-        self._pictures = sorted([*self._pictures, (score, frame)], key=lambda kept: -kept[0])[:SHOWN]
+        kept, slot = self._pictures, int(frame.time_s // EVERY_S)
+        if slot not in kept or score > kept[slot][0]:
+            kept[slot] = score, frame
+        if len(kept) > SHOWN:
+            del kept[min(kept, key=lambda slot: kept[slot][0])]
 
     def write(self, path: str, video: str, summary: Summary) -> None:
         """The page, with its style and pictures inside."""
@@ -57,7 +56,7 @@ class Report:
             "timeline": self._timeline(summary),
             "tracks": "".join(map(_track, summary.tracks)),
             "events": "".join(map(_event, self._events)) or '<tr><td colspan="4">Nothing happened.</td></tr>',
-            "pictures": "".join(_picture(frame) for _, frame in sorted(self._pictures, key=lambda k: k[1].time_s)),
+            "pictures": "".join(_picture(frame) for _, (_, frame) in sorted(self._pictures.items())),
         }
         Path(path).write_text(page.substitute(parts), "utf-8")
 

@@ -256,5 +256,6 @@ def test_the_report_holds_everything_in_one_file(server: Any, folder: Path, caps
     assert facewarden(["watch", video, "--report", str(page), "--url", server.url]) == 0
     assert "track" in capsys.readouterr().out
     text = page.read_text()
-    assert text.count("data:image/jpeg;base64,") >= 2 and 'class="heat"' in text and "short.mp4" in text
+    assert text.count("data:image/jpeg;base64,") == 4, "one of each half second"
+    assert 'class="heat"' in text and "short.mp4" in text
     assert "http://" not in text.replace("http://www.w3.org", "") and "https://" not in text and "$" not in text

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from export.evaluation.evaluate import main
@@ -48,11 +49,15 @@ def test_every_picture_is_accounted_for(written):
     assert (out / "report.html").stat().st_size > 50_000
 
 
-def test_the_served_graph_as_its_own_baseline_is_no_better(written):
-    """The same faces through the same crop: only the runtime differs, ONNX Runtime here and OpenVINO there."""
-    _, report = written
-    row = report["splits"]["test"]["comparison"]["model"]
-    assert row["gain"] == pytest.approx(0, abs=0.02)
+def test_the_network_in_fp32_as_baseline_scores_the_same_faces(written):
+    """The same faces through the same crop: only precision and runtime differ, by what INT8 may."""
+    out, _ = written
+    rows, baseline = (
+        list(csv.DictReader(path.read_text().splitlines()))
+        for path in (out / "scores.csv", out / "baselines/model.csv")
+    )
+    served = [float(row["fake_probability"]) for row in rows if row["fake_probability"]]
+    np.testing.assert_allclose([float(row["fake_probability"]) for row in baseline], served, atol=0.1)
 
 
 def test_scores_of_a_baseline_stand_for_it_in_a_later_report(written, run, tmp_path):
