@@ -18,10 +18,9 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 import torch
-from openvino import Core
 
 from serving.errors import VersionError
-from serving.versions import check_files
+from serving.versions import REPOSITORY, check_files, newest
 
 from .. import metrics
 from ..data.faces import ManifestError, find_faces
@@ -29,7 +28,10 @@ from ..data.sources import folder_of
 from ..errors import GateError
 from ..network import Calibration, ServedGraph, TimmNet, Verdict
 from ..synthesis.batches import Batch, Loader
-from .torch_to_onnx import FACE_SHAPE
+
+sys.path.insert(0, str(newest(REPOSITORY / "classifier")))
+
+from runtimes import openvino
 
 EXACT = {
     "FAKE_PROBABILITY": 1e-4,
@@ -149,21 +151,9 @@ def onnx_graph(path: Path) -> Graph:
 
 
 def openvino_graph(path: Path) -> Graph:
-    """An ONNX file in OpenVINO on the CPU, face by face, as it is served: of any batch, INT8 is rounded otherwise."""
-    core = Core()
-    model = core.read_model(path)
-    model.reshape([1, *FACE_SHAPE])
-    request = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
-
-    def one(face: np.ndarray) -> dict[str, np.ndarray]:
-        results = request.infer([face[None]], share_inputs=True)
-        return {name: value.copy() for output, value in results.items() for name in output.names}
-
-    def run(faces: np.ndarray) -> dict[str, np.ndarray]:
-        rows = [one(face) for face in faces]
-        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-
-    return run
+    """An ONNX file face by face, as a CPU serves it: where the batch is open, INT8 is rounded otherwise."""
+    graph = openvino(path, threads=1, max_batch_size=1)
+    return lambda faces: graph([faces])
 
 
 def graphs_of(folder: Path) -> dict[str, tuple[Graph, Mapping[str, float]]]:
