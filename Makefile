@@ -13,7 +13,7 @@ PIP = -m pip install -q --disable-pip-version-check
 PORTS = --host $(HOST) --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve serve-thorough demo test test-serving test-export lint perf perf-scaling perf-transport perf-peers perf-gpu tune export evaluate clean
+.PHONY: help setup serve serve-clip demo test test-serving test-export lint perf perf-scaling perf-transport perf-peers perf-gpu tune export evaluate clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,10 +21,10 @@ help: ## this list
 setup: .venv/.serving ## make .venv with everything that serving, demo and client need (no torch)
 
 serve: .venv/.serving ## serve on 127.0.0.1:8001 until Ctrl-C; PROFILE=, HOST=, HTTP_PORT=, GRPC_PORT=, METRICS_PORT= change it
-	.venv/bin/python -m serving --profile $(PROFILE) $(PORTS)
+	.venv/bin/python -m serving start --profile $(PROFILE) $(PORTS)
 
-serve-thorough: .venv/.thorough ## the same on a CPU, every face judged by a foundation model as well: better, and a twelfth as fast; DOUBT="0.01 0.95"
-	repository=$$(.venv/bin/python -m serving.thorough $(if $(DOUBT),--doubt $(DOUBT))) && exec .venv/bin/python -m serving --model-repository "$$repository" --canary-timeout-s 30 --canary-interval-s 15 $(PORTS)
+serve-clip: .venv/.clip ## the same on a CPU, every face judged by a foundation model as well: better, and a twelfth as fast; DOUBT="0.01 0.95"
+	repository=$$(.venv/bin/python -m serving clip-ensemble $(if $(DOUBT),--doubt $(DOUBT))) && exec .venv/bin/python -m serving start --model-repository "$$repository" --canary-timeout-s 30 --canary-interval-s 15 $(PORTS)
 
 demo: .venv/.serving ## start the server, ask it about a photograph, a manipulated one and a video, stop it
 	.venv/bin/python -m demo
@@ -72,14 +72,14 @@ evaluate: .venv/.evaluation ## how good is the served model? DATA=folder or mani
 clean: ## remove environments, caches and the unpacked server
 	rm -rf .venv .venv-export .venv-peers-* .cache .pytest_cache .mypy_cache .ruff_cache
 
-.venv/.serving: requirements/serving.txt client/pyproject.toml serving/weights.py
+.venv/.serving: requirements/serving.txt pyproject.toml client/pyproject.toml serving/downloads.py
 	$(PYTHON) -m venv .venv
-	.venv/bin/python $(PIP) -r requirements/serving.txt -e 'client[video]'
-	.venv/bin/python -m serving.weights
+	.venv/bin/python $(PIP) -e 'client[video]' -e .
+	.venv/bin/python -m serving fetch-weights
 	touch $@
 
-.venv/.thorough: .venv/.serving requirements/thorough.txt
-	.venv/bin/python $(PIP) -r requirements/thorough.txt
+.venv/.clip: .venv/.serving requirements/clip.txt
+	.venv/bin/python $(PIP) -r requirements/clip.txt
 	touch $@
 
 .venv/.evaluation: .venv/.serving requirements/evaluation.txt

@@ -14,9 +14,9 @@ from PIL import Image
 from facewarden import Client, FacewardenError
 from facewarden._cli import main as facewarden
 from serving.errors import ServingError, SetupError
-from serving.installation import CACHE, ROOT
-from serving.options import Options
-from serving.server import Server
+from serving.paths import CACHE, ROOT
+from serving.supervisor.options import Options
+from serving.supervisor.server import Server
 
 from .media import PORTRAIT, manipulated, portrait, write_video
 

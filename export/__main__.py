@@ -19,7 +19,7 @@ STAGES = {
     "contact-sheet": "synthesis.contact_sheet",
     "train": "training.train",
     "probe": "training.probe",
-    "thorough": "training.thorough",
+    "fit-clip-ensemble": "training.thorough",
     "prune": "training.prune",
     "finetune": "training.finetune",
     "convert": "conversion.torch_to_onnx",

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from serving.versions import digest
+from reports import machine
+from serving.files import digest
 
-from . import machine, metrics
+from . import metrics
 from .chain import CONFIGS, tomllib
 from .data.faces import DataConfig, Face, collect, digest_of, folder_of, of_split, real_of
 from .errors import ExportError

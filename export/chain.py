@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serving.versions import digest, newest
+from serving.files import digest
+from serving.paths import REPOSITORY
+from serving.supervisor.versions import newest
 
 from .conversion.publish import ALLOW_WORSE, publish, require_publishable
 from .data.faces import DataConfig, Face, collect, folder_of, known_faces, of_split, require_both_classes, table
-from .data.preprocessing import REPOSITORY
 from .synthesis.batches import Loader, Material
 from .synthesis.material import gather
 from .synthesis.reconstruct import Reconstructions

@@ -19,10 +19,11 @@ from typing import Any
 
 from tritonclient.utils import InferenceServerException
 
-from export import machine
+from reports import machine
 from serving.errors import ServingError
-from serving.options import PROFILES
-from serving.versions import REPOSITORY, newest
+from serving.paths import REPOSITORY
+from serving.supervisor.options import PROFILES
+from serving.supervisor.versions import newest
 
 from . import budgets, document, limits, named, overload, pages, report
 from .figures import Summary

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from serving.options import PROFILES
+from serving.supervisor.options import PROFILES
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -27,13 +27,11 @@ import openvino
 import skimage
 from PIL import Image
 
-from export import machine
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "model_repository" / "face_detector" / "1"))
-
-from centerface import iou, suppress  # noqa: E402
-from detector import FaceDetector  # noqa: E402
+from reports import machine
+from serving.faces.boxes import iou
+from serving.faces.centerface import suppress
+from serving.faces.detector import FaceDetector
+from serving.paths import ROOT
 
 RESULTS = ROOT / "perf" / "results" / "face_detector"
 RECALL_BAR, FALSE_BOX_BAR, TIME_BAR_MS = 0.97, 0.02, 8.0

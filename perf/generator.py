@@ -19,7 +19,7 @@ import gevent
 import grpc.experimental.gevent
 from locust.env import Environment  # its import makes everything below cooperative
 
-from serving.processes import die_with_parent
+from serving.supervisor.processes import die_with_parent
 
 from . import pictures
 from .load import DRAIN_S, Load, Target

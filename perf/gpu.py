@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import IO
 
 from serving.errors import ServingError
-from serving.installation import CACHE, ROOT
-from serving.options import Options
-from serving.processes import dying_with_parent
-from serving.server import Server
+from serving.paths import CACHE, ROOT
+from serving.supervisor.options import Options
+from serving.supervisor.processes import dying_with_parent
+from serving.supervisor.server import Server
 
 from . import budgets, pages
 from .gpu_settings import (

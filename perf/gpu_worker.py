@@ -15,8 +15,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from serving.paths import REPOSITORY
+from serving.supervisor.versions import newest
+
 from .pictures import face
-from .repository import import_served
 
 KINDS = ("decode", "classifier", "both")
 WARM_UP_RUNS = 20
@@ -28,11 +30,11 @@ def step(kind: str, batch: int, threads: int) -> Step:
     """What is measured."""
     import cupy
 
-    served = import_served()
+    served = newest(REPOSITORY / "classifier")
     decode = _decoder(batch, threads)
     if kind == "decode":
         return decode
-    from runtimes import on_gpu
+    from serving.classifier.runtimes import on_gpu
 
     graph = on_gpu(served, 0)
     faces = [cupy.stack(decode())]
@@ -44,10 +46,10 @@ def step(kind: str, batch: int, threads: int) -> Step:
 def _decoder(batch: int, threads: int) -> Callable[[], list]:
     import cupy
 
-    import dali
-    from dali_host import DaliHost
+    from serving.pictures import pipelines
+    from serving.pictures.pipeline_host import PipelineHost
 
-    pipeline = DaliHost(dali.preprocess, batch, threads, device_id=0, stay_on_gpu=True)
+    pipeline = PipelineHost(pipelines.preprocess, batch, threads, device_id=0, stay_on_gpu=True)
     images = [np.frombuffer(face(), np.uint8)] * batch
 
     def decode() -> list:

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.installation import ROOT
-from serving.processes import die_with_parent
+from serving.paths import REPOSITORY, ROOT
+from serving.supervisor.processes import die_with_parent
+from serving.supervisor.versions import newest
 
-from .repository import import_served
 from .resources import cores
 
 KINDS = ("preprocess", "classifier", "composed")
@@ -109,13 +109,12 @@ def work(kind: str, batch: int, seconds: float) -> float:
 
 def preprocess(batch: int) -> Callable[[], list[np.ndarray]]:
     """The DALI pipeline on a batch of the face."""
-    import_served()
-    import dali
-    from dali_host import DaliHost
+    from serving.pictures import pipelines
+    from serving.pictures.pipeline_host import PipelineHost
 
     from .pictures import face
 
-    pipeline = DaliHost(dali.preprocess, batch, threads=1)
+    pipeline = PipelineHost(pipelines.preprocess, batch, threads=1)
     images = [np.frombuffer(face(), np.uint8)] * batch
     return lambda: pipeline.run(IMAGE=images, ROI=[WHOLE] * batch)
 
@@ -134,10 +133,9 @@ def composed(batch: int) -> Callable[[], object]:
 
 
 def _graph(batch: int) -> Callable[..., object]:
-    served = import_served()
-    from runtimes import on_cpu
+    from serving.classifier.runtimes import on_cpu
 
-    return on_cpu(served, 1, batch)
+    return on_cpu(newest(REPOSITORY / "classifier"), 1, batch)
 
 
 def main() -> int:

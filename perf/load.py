@@ -21,7 +21,7 @@ from typing import IO, Any, Literal, get_args
 import numpy as np
 import psutil
 
-from serving.installation import ROOT
+from serving.paths import ROOT
 
 Ask = Literal["face", "image", "mixed", "stream"]
 Loop = Literal["open", "closed"]

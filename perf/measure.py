@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from tritonclient.grpc import InferenceServerClient
 
-from serving.installation import CACHE
-from serving.options import Options
-from serving.server import Server
+from serving.paths import CACHE
+from serving.supervisor.options import Options
+from serving.supervisor.server import Server
 
 from . import steps
 from .figures import Summary, summary

@@ -12,9 +12,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from export import machine
-from serving.installation import ROOT
-from serving.versions import REPOSITORY, newest
+from reports import machine
+from serving.paths import REPOSITORY, ROOT
+from serving.supervisor.versions import newest
 
 from .resources import cores
 

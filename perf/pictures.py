@@ -12,7 +12,7 @@ from functools import cache
 from PIL import Image
 
 from demo.media import portrait
-from serving.canary import FACE_JPEG
+from serving.supervisor.canary import FACE_JPEG
 
 FRAMES = 50  # of a clip, which is then played forwards and backwards
 

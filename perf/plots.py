@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from export.drawing import FAINT, OTHER, OURS, STYLE, panels, svg
+from reports.drawing import FAINT, OTHER, OURS, STYLE, panels, svg
 
 BLUE, RED, GREEN, PINK, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 CURVES = (BLUE, RED, GREEN, PINK, YELLOW, OURS)

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from export.drawing import embedded
+from reports.drawing import embedded
 
 from . import plots
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psutil
 
-from serving.processes import stubs
-from serving.server import SHARED_MEMORY
+from serving.supervisor.processes import stubs
+from serving.supervisor.server import SHARED_MEMORY
 
 from .nvml import Nvml
 

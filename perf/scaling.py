@@ -16,15 +16,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
-from serving.installation import CACHE
-from serving.options import Options
-from serving.server import Server
+from serving.configs import read_config, write_config
+from serving.paths import CACHE
+from serving.supervisor.options import Options
+from serving.supervisor.server import Server
 
 from . import pages
 from .figures import summary
 from .load import Load, Target, run
 from .nvml import Nvml
-from .repository import read_config, repository_copy, write_config
+from .repository import repository_copy
 from .resources import Sampler, cores
 
 PROFILE, CLASSIFIER = "embedded-cpu", "classifier"

@@ -20,9 +20,9 @@ import numpy as np
 import tritonclient.utils.shared_memory as shm
 from tritonclient.grpc import InferenceServerClient, InferInput
 
-from serving.installation import CACHE
-from serving.options import Options
-from serving.server import ADMIN, Server
+from serving.paths import CACHE
+from serving.supervisor.options import Options
+from serving.supervisor.server import ADMIN, Server
 
 from . import pages
 from .nvml import Nvml

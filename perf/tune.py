@@ -15,16 +15,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from serving.configs import read_config, write_config
 from serving.errors import ServingError
-from serving.installation import CACHE
-from serving.options import Options
-from serving.server import Server
-from serving.versions import REPOSITORY
+from serving.paths import CACHE, REPOSITORY
+from serving.supervisor.options import Options
+from serving.supervisor.server import Server
 
 from . import pages
 from .figures import summary
 from .load import LoadError, Target, run
-from .repository import read_config, repository_copy, write_config
+from .repository import repository_copy
 from .space import SERVER, TABLE, Candidate, Comparison, Setting, Space, SpaceError, Trial, space
 from .tune_page import differs, page
 

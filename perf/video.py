@@ -28,9 +28,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from facewarden import AsyncClient, Client
-from serving.installation import CACHE, ROOT
-from serving.options import Options
-from serving.server import Server
+from serving.paths import CACHE, ROOT
+from serving.supervisor.options import Options
+from serving.supervisor.server import Server
 
 from . import pages, video_clips
 from .video_clips import jpegs

@@ -26,15 +26,13 @@ from pathlib import Path
 import numpy as np
 
 from facewarden import Client, Face
-from serving.installation import CACHE
-from serving.options import Options
-from serving.server import Server
+from serving.paths import CACHE
+from serving.streams.events import Jitter
+from serving.streams.sprt import Rates, ScoreCalibration
+from serving.supervisor.options import Options
+from serving.supervisor.server import Server
 
 from .video_simulation import RESULTS, VIDEO, Scores, swap_peaks
-
-sys.path[:0] = [str(VIDEO), str(VIDEO.parents[1] / "preprocess" / "1")]
-from events import Jitter  # noqa: E402
-from sprt import Calibration, Rates  # noqa: E402
 
 CLIP_FRAMES, FPS = 375, 25
 DETECTION_STEP = 5  # frames between two detections at 25 fps
@@ -101,7 +99,7 @@ def calibrate(faces: dict[str, list[Face]], clips: dict[str, list[list[Face]]]) 
     }
     correlation_s = max(forgetting_s(logits(found)) for many in clips.values() for found in many)
     persistence = max(LEAST_PERSISTENCE, 1 - min(1.0, float(np.mean(list(within.values())))))
-    used = Calibration(slope, offset, limit, correlation_s, persistence)
+    used = ScoreCalibration(slope, offset, limit, correlation_s, persistence)
     quantiles = {kind: np.quantile(x, np.linspace(0, 1, 101)).round(4).tolist() for kind, x in by_class.items()}
     scores, rates = Scores(*(np.array(quantiles[kind]) for kind in ("real", "fake"))), Rates()
     peaks = swap_peaks(scores, used, 5.0, 10.0, 4000, seed=7)

@@ -19,14 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from serving.installation import ROOT
+from serving.paths import ROOT
+from serving.streams.cusum import Cusum
+from serving.streams.sprt import Evidence, Rates, ScoreCalibration
 
 VIDEO = ROOT / "model_repository" / "deepfake_video" / "1"
 RESULTS = ROOT / "perf" / "results"
-sys.path.insert(0, str(VIDEO))
-
-from cusum import Cusum  # noqa: E402
-from sprt import Calibration, Evidence, Rates  # noqa: E402
 
 GRID = np.linspace(-6, 6, 2001)
 CDF = np.array([NormalDist().cdf(z) for z in GRID])
@@ -46,13 +44,13 @@ class Scores:
         return Scores(np.array(kept["real"]), np.array(kept["fake"]))
 
 
-def calibration() -> Calibration:
+def calibration() -> ScoreCalibration:
     """The one that is served."""
     kept = json.loads((VIDEO / "calibration.json").read_text())
-    return Calibration(**{name: kept[name] for name in Calibration.__dataclass_fields__})
+    return ScoreCalibration(**{name: kept[name] for name in ScoreCalibration.__dataclass_fields__})
 
 
-def streams(quantiles: np.ndarray, used: Calibration, shape: tuple[int, int], fps: float, seed: int) -> np.ndarray:
+def streams(quantiles: np.ndarray, used: ScoreCalibration, shape: tuple[int, int], fps: float, seed: int) -> np.ndarray:
     """(N, T) logits of N streams of one class at `fps`: level, forgetting part, then the distribution of the scores."""
     rng = np.random.default_rng(seed)
     n, frames = shape
@@ -65,7 +63,7 @@ def streams(quantiles: np.ndarray, used: Calibration, shape: tuple[int, int], fp
     return np.interp(np.interp(z, GRID, CDF), np.linspace(0, 1, len(quantiles)), quantiles)
 
 
-def paths(logits: np.ndarray, used: Calibration, fps: float) -> np.ndarray:
+def paths(logits: np.ndarray, used: ScoreCalibration, fps: float) -> np.ndarray:
     """(N, T) log-likelihood ratios after each frame, by the served code."""
     evidence, found = Evidence(), np.empty(logits.shape)
     for t, logit in enumerate(logits.T):
@@ -82,7 +80,9 @@ def decisions(ratios: np.ndarray, fake_from: float, real_below: float) -> tuple[
     return decided.astype(int), first + 1
 
 
-def error_rates(scores: Scores, used: Calibration, rates: Rates, fps: float, n: int, seed: int) -> dict[str, float]:
+def error_rates(
+    scores: Scores, used: ScoreCalibration, rates: Rates, fps: float, n: int, seed: int
+) -> dict[str, float]:
     """FPR, FNR, undecided share and median frames of the sequential decision within 10 s."""
     frames = int(10 * fps)
     real = paths(streams(scores.real, used, (n, frames), fps, seed), used, fps)
@@ -96,7 +96,9 @@ def error_rates(scores: Scores, used: Calibration, rates: Rates, fps: float, n: 
     }
 
 
-def against_vote(scores: Scores, used: Calibration, fps: float, n: int, seed: int, vote: int = 32) -> dict[str, Any]:
+def against_vote(
+    scores: Scores, used: ScoreCalibration, fps: float, n: int, seed: int, vote: int = 32
+) -> dict[str, Any]:
     """A fixed vote over `vote` frames, and the sequential decision that errs no more than it does.
 
     The vote is the best there is: the same evidence after `vote` frames, called fake above 0. The bounds of the
@@ -127,13 +129,13 @@ def against_vote(scores: Scores, used: Calibration, fps: float, n: int, seed: in
     }
 
 
-def swap_peaks(scores: Scores, used: Calibration, fps: float, seconds: float, n: int, seed: int) -> np.ndarray:
+def swap_peaks(scores: Scores, used: ScoreCalibration, fps: float, seconds: float, n: int, seed: int) -> np.ndarray:
     """(N,) largest evidence for a swap to fake that each of N real faces ever shows within `seconds`."""
     logits = streams(scores.real, used, (n, int(seconds * fps)), fps, seed)
     return np.array([_peak(row, used, fps) for row in logits])
 
 
-def _peak(logits: np.ndarray, used: Calibration, fps: float) -> float:
+def _peak(logits: np.ndarray, used: ScoreCalibration, fps: float) -> float:
     cusum, evidence, peak = Cusum(1), Evidence(), 0.0
     for t, ratio in enumerate(used.ratio(logits).tolist()):
         before = evidence.ratio(used)
@@ -164,7 +166,9 @@ def main() -> int:
     return 0
 
 
-def plot(scores: Scores, used: Calibration, rates: Rates, seed: int, fps: float = 5.0, seconds: float = 4.0) -> str:
+def plot(
+    scores: Scores, used: ScoreCalibration, rates: Rates, seed: int, fps: float = 5.0, seconds: float = 4.0
+) -> str:
     """SVG: forty streams of each class between the bounds."""
     shape = (40, int(seconds * fps))
     classes = (("#1f9d61", scores.real, seed), ("#d43d4e", scores.fake, seed + 1))

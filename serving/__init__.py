@@ -1,1 +1,9 @@
-"""Runs NVIDIA Triton for Facewarden: finds or unpacks it, starts it for a profile, watches over it, stops it."""
+"""Everything that runs in or around Triton.
+
+pictures    encoded bytes -> checked, cropped, decoded: the only code that touches pixels before a network
+faces       picture -> boxes and landmarks
+classifier  face -> probability: the runtimes, and the graph that asks CLIP as well
+streams     frames -> a verdict about each person: evidence, tracks, events
+triton      the models of the Python backend, which host the rooms above
+supervisor  finds or unpacks tritonserver, starts it, watches it, publishes and withdraws versions
+"""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,14 +15,11 @@ from PIL import Image
 if TYPE_CHECKING:  # the suites of export run without Triton's client
     from tritonclient.grpc import InferResult
 
-    from serving.options import Options
-    from serving.server import Server
+    from serving.supervisor.options import Options
+    from serving.supervisor.server import Server
 
 ROOT = Path(__file__).resolve().parents[1]
 REPOSITORY = ROOT / "model_repository"
-for folder in (ROOT, *(REPOSITORY / model / "1" for model in ("preprocess", "face_detector", "deepfake_video"))):
-    sys.path.insert(0, str(folder))
-
 PORTRAIT = ROOT / "demo" / "images" / "astronaut.jpg"
 FACE_JPEG = REPOSITORY / "preprocess" / "warmup" / "face.jpg"
 
@@ -31,7 +27,7 @@ FACE_JPEG = REPOSITORY / "preprocess" / "warmup" / "face.jpg"
 @pytest.fixture(scope="session")
 def new_options(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Options]:
     """Options of a server on free loopback ports, with its log in a folder of the test run."""
-    from serving.options import Options
+    from serving.supervisor.options import Options
 
     def make(**settings) -> Options:
         log = tmp_path_factory.mktemp("triton") / "triton.log"
@@ -47,7 +43,7 @@ SERVER = pytest.StashKey["Server"]()
 @pytest.fixture(scope="session")
 def server(new_options: Callable[..., Options], request: pytest.FixtureRequest) -> Iterator[Server]:
     """The real server, started once and stopped after the last test."""
-    from serving.server import Server
+    from serving.supervisor.server import Server
 
     with Server(new_options()) as running:
         request.session.stash[SERVER] = running

@@ -24,7 +24,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from .. import machine
+from reports import machine
+
 from ..network import Calibration, ServedGraph, TimmNet, Verdict
 from ..training.weights import trained
 from .torch_to_onnx import FACE_SHAPE

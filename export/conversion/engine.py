@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..machine import gpu
+from reports.machine import gpu
+
 from .onnx_to_engine import EngineError, builder_library, check_plan
 
 

@@ -15,10 +15,12 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from serving.versions import digest, newest
+from reports.machine import gpu
+from serving.files import digest
+from serving.paths import ROOT
+from serving.supervisor.versions import newest
 
 from ..errors import EngineError
-from ..machine import ROOT, gpu
 from .engine_report import fusion, table
 
 CLASSIFIER = ROOT / "model_repository" / "classifier"

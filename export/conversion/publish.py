@@ -4,7 +4,7 @@ Reads the trained network and the splits val, test and cross; writes `model_repo
 graphs, the network to fine-tune from, the Python host and `manifest.json`, and keeps the versions that are there.
 Nothing is published that the gate of `verify.py` does not pass, that says the opposite of the truth about a known
 picture, or that is worse than the version it replaces. A version is made in a folder that Triton never scans and
-renamed into place, so that a server sees all of it or none. The way back is `python -m serving.versions rollback`,
+renamed into place, so that a server sees all of it or none. The way back is `python -m serving roll-back`,
 which needs no torch.
 """
 
@@ -22,12 +22,14 @@ from pathlib import Path
 
 import numpy as np
 
+from reports import machine
+from serving.classifier.manifest import FORMAT
 from serving.errors import VersionError
-from serving.versions import check_host, digest, move, newest, next_number, versions, withdrawn
+from serving.files import digest
+from serving.paths import REPOSITORY
+from serving.supervisor.versions import move, newest, next_number, versions, withdrawn
 
-from .. import machine
 from ..data.faces import Face, find_faces, known_faces, of_split
-from ..data.preprocessing import REPOSITORY
 from ..data.sources import folder_of
 from ..errors import GateError
 from ..metrics import beside
@@ -84,6 +86,7 @@ def publish(
             if not allow_worse:
                 require_no_worse(gains, replaced)
         manifest = {
+            "format": FORMAT,
             "model_version": number,
             "files": {name: digest(folder / name) for name in FILES if (folder / name).is_file()},
             "calibration": report,
@@ -159,7 +162,6 @@ def require_publishable(test: Sequence[Face], repository: Path, allow_worse: boo
         allow_worse: as of `publish`.
     """
     model = repository / "classifier"
-    check_host(newest(model))
     groups = len({face.group for face in test})
     if versions(model) and not allow_worse and groups < MIN_GROUPS:
         raise GateError(_too_few(groups, int(newest(model).name)))
@@ -181,9 +183,6 @@ def draft(repository: Path, number: int) -> Iterator[Path]:
     aside.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="draft-", dir=aside))
     try:
-        check_host(newest(model))
-        for host in newest(model).glob("*.py"):
-            shutil.copy(host, folder)  # a version keeps the code that it is served with
         yield folder
         folder.chmod(0o755)  # mkdtemp shuts out the user that the server runs as
         move(folder, model / str(number))

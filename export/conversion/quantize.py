@@ -24,8 +24,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from serving.classifier.manifest import check_files
 from serving.errors import VersionError
-from serving.versions import check_files, digest
+from serving.files import digest
 
 from ..data.faces import Face, find_faces, of_split
 from ..data.sources import folder_of

@@ -19,8 +19,9 @@ import numpy as np
 import onnxruntime
 import torch
 
+from serving.classifier.manifest import check_files
+from serving.classifier.runtimes import openvino
 from serving.errors import VersionError
-from serving.versions import REPOSITORY, check_files, newest
 
 from .. import metrics
 from ..data.faces import ManifestError, find_faces
@@ -28,10 +29,6 @@ from ..data.sources import folder_of
 from ..errors import GateError
 from ..network import Calibration, ServedGraph, TimmNet, Verdict
 from ..synthesis.batches import Batch, Loader
-
-sys.path.insert(0, str(newest(REPOSITORY / "classifier")))
-
-from runtimes import openvino
 
 EXACT = {
     "FAKE_PROBABILITY": 1e-4,

@@ -17,8 +17,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from serving.faces.detector import FaceDetector
+from serving.pictures import pipelines
+from serving.pictures.crop import face_roi
+from serving.pictures.pipeline_host import PipelineHost
+
 from .duplicates import face_hash
-from .preprocessing import DaliHost, FaceDetector, dali, face_roi
 from .sources import Item
 from .videos import frames
 
@@ -45,7 +49,7 @@ class Search:
 
     def __init__(self, folder: Path, out: Path, frames_per_video: int) -> None:
         self.folder, self.out, self.frames_per_video = folder, out, frames_per_video
-        self.detector, self.crops = FaceDetector(), DaliHost(dali.preprocess, 1, threads=1)
+        self.detector, self.crops = FaceDetector(), PipelineHost(pipelines.preprocess, 1, threads=1)
 
     def __call__(self, item: Item) -> dict:
         """A line of the cache."""

@@ -21,7 +21,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from ..data.preprocessing import DaliHost, dali, face_roi
+from serving.pictures import pipelines
+from serving.pictures.crop import face_roi
+from serving.pictures.pipeline_host import PipelineHost
+
 from .samples import Sample
 from .served import Judged
 
@@ -87,7 +90,7 @@ def baseline(path: Path, data: Path, judged: Sequence[Judged]) -> np.ndarray:
     if path.suffix == ".csv":
         return _read_scores(path, judged)
     session = _session(path)
-    host = DaliHost(dali.preprocess, BATCH, threads=1)
+    host = PipelineHost(pipelines.preprocess, BATCH, threads=1)
     return np.array([_most_suspicious(session, host, data, j) for j in tqdm(judged, desc=path.name, disable=None)])
 
 
@@ -125,7 +128,7 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
     return session
 
 
-def _most_suspicious(session: onnxruntime.InferenceSession, host: DaliHost, data: Path, judged: Judged) -> float:
+def _most_suspicious(session: onnxruntime.InferenceSession, host: PipelineHost, data: Path, judged: Judged) -> float:
     image = np.frombuffer((data / judged.sample.path).read_bytes(), np.uint8)
     height, width = judged.verdict.image_size
     rois = face_roi(np.array([face.box for face in judged.verdict.faces]), height, width)  # (F, 4)

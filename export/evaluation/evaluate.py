@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from facewarden import Client, FacewardenError
+from reports import machine
 from serving.errors import ServingError
 
-from .. import machine
 from ..data.sources import ManifestError, folder_of
 from . import analysis, comparison, decision, robustness
 from .report import write_html

@@ -15,9 +15,10 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from scipy.stats import norm
 from sklearn.metrics import det_curve, roc_curve
 
-from ..drawing import FAINT, OTHER, OURS, STYLE
-from ..drawing import panels as _figure
-from ..drawing import svg as _svg
+from reports.drawing import FAINT, OTHER, OURS, STYLE
+from reports.drawing import panels as _figure
+from reports.drawing import svg as _svg
+
 from .decision import bin_name
 from .served import Scores
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from ..drawing import embedded
+from reports.drawing import embedded
+
 from . import plots
 from .decision import NAMES
 from .served import Scores

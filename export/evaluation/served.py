@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from facewarden import Client, ImageError, Verdict
 from facewarden._verdict import failed
-from serving.installation import CACHE
-from serving.options import Options
-from serving.server import Server
+from serving.paths import CACHE
+from serving.supervisor.options import Options
+from serving.supervisor.server import Server
 
 from .samples import Sample
 

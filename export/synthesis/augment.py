@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..data.preprocessing import face_roi
+from serving.pictures.crop import face_roi
+
 from .degrade import CLEAN_QUALITY, degrade, encode, save, video_call
 from .identity_blend import identity_blended_pair
 from .masks import Blend

@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from serving.pictures import pipelines
+from serving.pictures.pipeline_host import PipelineHost
+
 from ..data.faces import Face
-from ..data.preprocessing import DaliHost, dali
 from .augment import REAL, Donor, Example, Twin, blended_example, plain_example, training_example, training_pair
 from .identity_blend import Donors
 
@@ -80,7 +82,7 @@ class Loader:
     def __init__(self, folder: Path, batch_size: int, seed: int, material: Material | None = None) -> None:
         self.folder, self.batch_size, self.seed = folder, batch_size, seed
         self.material = material or Material()
-        self.pipeline = DaliHost(dali.preprocess, batch_size + 1, threads=1)
+        self.pipeline = PipelineHost(pipelines.preprocess, batch_size + 1, threads=1)
         self.one_at_a_time = Lock()  # two iterators of a loader each have a thread; the pipeline is not thread-safe
 
     def plan(self, faces: Sequence[Face], epoch: int, recipe: Recipe) -> list[list[Slot]]:

@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from ..data.preprocessing import FaceDetector, face_roi
+from serving.faces.detector import FaceDetector
+from serving.pictures.crop import face_roi
+
 from .augment import Surroundings, decode
 from .degrade import degrade, print_and_scan, save, video
 from .identity_blend import identity_blended_pair

@@ -20,7 +20,7 @@ import openvino
 from PIL import Image
 from tqdm import tqdm
 
-from serving.versions import digest
+from serving.files import digest
 
 from ..data.faces import DataConfig
 from ..data.sources import LABELS, Item, folder_of, read_items

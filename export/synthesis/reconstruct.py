@@ -30,7 +30,7 @@ from PIL import Image, ImageOps, JpegImagePlugin
 from scipy.ndimage import gaussian_filter, laplace, uniform_filter
 from tqdm import tqdm
 
-from serving.versions import digest
+from serving.files import digest
 
 from ..data.faces import Face, find_faces, real_of
 from ..data.sources import folder_of

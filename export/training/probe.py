@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from serving.versions import digest
+from serving.files import digest
 
 from ..data.faces import Face, find_faces, of_split
 from ..data.sources import folder_of

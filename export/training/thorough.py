@@ -1,8 +1,8 @@
 """Student and foundation model together: fits the layer, the shares and the thresholds of the classifier of both.
 
 Reads the faces as served, the served version of the classifier, and CLIP's image encoder, fetched and run as
-`python -m serving.thorough` does; writes `thorough.npz` into the folder of that version, with which that makes the
-classifier, and its figures into thorough-fit.json. The layer is fitted to the split train, as that of `probe`; how much
+`python -m serving clip-ensemble` does; writes `clip_ensemble.npz` into the folder of that version, and its
+figures into thorough-fit.json. The layer is fitted to the split train, as that of `probe`; how much
 each of the two counts, temperature and thresholds come from val.
 """
 
@@ -22,12 +22,15 @@ import onnxruntime
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from serving.installation import CACHE
-from serving.thorough import CLIP, OPINION, Opinion, tokens_graph
-from serving.versions import REPOSITORY, digest, newest
-from serving.weights import fetch
+from reports import machine
+from serving.classifier.clip_graph import ClipEnsemble, tokens_graph
+from serving.classifier.runtimes import int8_session
+from serving.clip_ensemble import CLIP, CONSTANTS
+from serving.downloads import fetch
+from serving.files import digest
+from serving.paths import CACHE, REPOSITORY
+from serving.supervisor.versions import newest
 
-from .. import machine
 from ..conversion.calibrate import calibrate, probabilities
 from ..conversion.scores import summary
 from ..data.faces import Face, find_faces, of_split, real_of, require_both_classes
@@ -37,10 +40,6 @@ from .probe import Finder, add_altering, fitting_set, regression
 from .train import to_pixels
 
 SERVED = newest(REPOSITORY / "classifier")
-sys.path.insert(0, str(SERVED))
-
-from runtimes import int8_session  # noqa: E402
-
 Column = Callable[[Batch], np.ndarray]  # (B,) of one of the two
 
 
@@ -59,7 +58,7 @@ def token_finder(encoder: Path) -> Finder:
 
 def fit(
     find: Finder, features: np.ndarray, labels: np.ndarray, student: Path, faces: list[Face], folder: Path
-) -> tuple[Opinion, dict]:
+) -> tuple[ClipEnsemble, dict]:
     """What both say together, and its figures: val, test, cross, and real faces of test with a self-blend of each.
 
     Args:
@@ -80,13 +79,14 @@ def fit(
     _, blended = _columns(columns, loader.blended(real_of(shown["val"])))
     calibration, report = calibrate(truth, both @ shares, blended @ shares, version=0)
     of_student, of_layer = shares / calibration.temperature
-    opinion = Opinion(
+    ensemble = ClipEnsemble(
         weight=(of_layer * weight).astype(np.float32),
         bias=float(of_layer * bias - calibration.bias / calibration.temperature),
         student=float(of_student),
         real_below=calibration.real_below,
         fake_from=calibration.fake_from,
         student_sha256=digest(student),
+        encoder_sha256=CLIP.sha256,
     )
     figures = {"calibration": report, "shares": {"student": float(of_student), "layer": float(of_layer)}}
     if real := real_of(shown["test"]):
@@ -97,7 +97,7 @@ def fit(
     for name, (truth, both) in told.items():
         groups = np.array([face.group for face in shown[name]])
         figures[name] = summary(truth, probabilities(both @ shares, calibration), groups, calibration)
-    return opinion, figures
+    return ensemble, figures
 
 
 def _columns(columns: tuple[Column, Column], batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +118,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m export thorough", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets thorough-fit.json")
-    parser.add_argument("--opinion", type=Path, default=SERVED / OPINION, help="file to write (default %(default)s)")
+    parser.add_argument("--ensemble", type=Path, default=SERVED / CONSTANTS, help="file to write (default %(default)s)")
     add_altering(parser)
     arguments = parser.parse_args()
     faces, folder = find_faces(arguments.data, arguments.out), folder_of(arguments.data)
@@ -126,14 +126,14 @@ def main() -> int:
     find = token_finder(fetch(CLIP, CACHE / "weights"))
     of = f"{Path(CLIP.member).stem}.{CLIP.sha256[:12]}"
     features, labels = fitting_set(find, of, faces, of_split(faces, "train"), folder, arguments)
-    opinion, figures = fit(find, features, labels, SERVED / "model.onnx", faces, folder)
-    opinion.save(arguments.opinion)
+    ensemble, figures = fit(find, features, labels, SERVED / "model.onnx", faces, folder)
+    ensemble.save(arguments.ensemble)
     about = {"faces": len(labels), "commit": machine.commit(), "versions": machine.versions()}
     (arguments.out / "thorough-fit.json").write_text(json.dumps(figures | about, indent=2) + "\n")
     for name, row in figures.items():
         if "auc" in row:
             print(f"{name}: AUC {row['auc']:.3f}, accuracy {row['accuracy']:.3f}")
-    print(f"{arguments.opinion}; serve it with: make serve-thorough")
+    print(f"{arguments.ensemble}; serve it with: make serve-clip")
     return 0
 
 

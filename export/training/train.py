@@ -21,9 +21,10 @@ from accelerate import Accelerator
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
+from reports.machine import keep_freed_memory
+
 from ..data.faces import Face, digest_of, find_faces, of_split
 from ..data.sources import folder_of
-from ..machine import keep_freed_memory
 from ..network import Output, TimmNet
 from ..synthesis.batches import Batch, Loader, Material, Recipe
 from ..synthesis.material import gather

@@ -19,10 +19,10 @@ from PIL import Image
 
 from facewarden import Client
 from serving.errors import ServingError
-from serving.installation import CACHE, ROOT
-from serving.options import Options
-from serving.server import Server
-from serving.versions import REPOSITORY, digest
+from serving.files import digest
+from serving.paths import CACHE, REPOSITORY, ROOT
+from serving.supervisor.options import Options
+from serving.supervisor.server import Server
 
 from .. import budgets, pages
 from ..figures import summary

@@ -13,10 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.installation import CACHE, ROOT
-from serving.options import free_port
-from serving.processes import dying_with_parent, kill_group
-from serving.versions import REPOSITORY, newest
+from serving.paths import CACHE, ROOT
+from serving.supervisor.options import free_port
+from serving.supervisor.processes import dying_with_parent, kill_group
 
 from .settings import Peer, PeersError
 
@@ -42,7 +41,6 @@ def running(peer: Peer, onnx: Path, network: Path, picture: bytes) -> Iterator[R
     own = {
         "PEER_ONNX": onnx,
         "PEER_NETWORK": network,
-        "PEER_RUNTIME": newest(REPOSITORY / "classifier"),  # the folder with runtimes.py
         "PEER_THREADS": peer.threads,
         "PEER_WORKERS": peer.workers,
     }

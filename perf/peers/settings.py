@@ -10,8 +10,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.installation import ROOT
-from serving.versions import digest
+from serving.files import digest
+from serving.paths import ROOT
 
 from ..budgets import Budget, BudgetError
 from ..resources import cores

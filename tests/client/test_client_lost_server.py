@@ -21,7 +21,7 @@ PHOTO = Path(__file__).parents[2] / "model_repository" / "preprocess" / "warmup"
 @pytest.fixture(scope="module")
 def own_server(new_options: Callable[..., Any]) -> Iterator[Any]:
     """A server of these tests alone, which they may kill and leave answering."""
-    from serving.server import Server
+    from serving.supervisor.server import Server
 
     with Server(new_options(stop_timeout_s=3)) as running:
         yield running

@@ -170,7 +170,7 @@ def test_a_frame_that_was_counted_is_answered_and_not_counted(client: Client, po
 
 @pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
 def test_streams_survive_a_server_that_goes(new_options: Any, folder: Path, killed: bool) -> None:
-    from serving.server import Server
+    from serving.supervisor.server import Server
 
     clips = [video_clips.genuine(12, seed) for seed in range(3)]
     with Server(new_options(stop_timeout_s=3)) as own, Client(own.url, retries=400, timeout_s=240) as client:
@@ -218,10 +218,10 @@ def test_two_hundred_streams_at_once_stay_apart(server: Any, portrait: Image.Ima
 
 def test_idle_streams_are_forgotten(new_options: Any, tmp_path: Path, encode: Any) -> None:
     """500 of them, by the model's own clock; the next request of one says what to do, and the client does it."""
-    from serving.server import Server
+    from serving.supervisor.server import Server
 
     models = Path(shutil.copytree(REPOSITORY, tmp_path / "model_repository"))
-    file = models / "deepfake_video" / "configs" / "embedded-cpu.pbtxt"
+    file = models / "deepfake_video" / "config.pbtxt"
     text = file.read_text()
     for former, short in SHORT_LIVES.items():
         assert former in text

@@ -21,7 +21,7 @@ from export.conversion.onnx_to_engine import (
     served_batches,
     sidecar,
 )
-from serving.versions import digest
+from serving.files import digest
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = {"name": "NVIDIA L4", "compute_cap": "8.9", "driver_version": "580.95"}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from export.evaluation.evaluate import main
-from serving.versions import newest
+from serving.supervisor.versions import newest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = newest(ROOT / "model_repository" / "classifier") / "model.onnx"

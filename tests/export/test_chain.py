@@ -13,11 +13,11 @@ import pytest
 
 from export.__main__ import STAGES
 from export.chain import CONFIGS, ChainConfig, run
-from export.data.preprocessing import REPOSITORY, ROOT
 from export.synthesis.batches import Recipe
 from export.training.prune import shares
 from export.training.weights import trained
-from serving.versions import versions
+from serving.paths import REPOSITORY, ROOT
+from serving.supervisor.versions import versions
 
 
 @pytest.fixture(scope="module")

@@ -32,13 +32,13 @@ from export.conversion.verify import (
     torch_graph,
 )
 from export.data.faces import known_faces
-from export.data.preprocessing import REPOSITORY
 from export.errors import ManifestError
 from export.network import Calibration, Verdict, scaled
 from export.synthesis.batches import Batch, Loader
 from export.training.config import TrainConfig
 from serving.errors import VersionError
-from serving.versions import versions, withdrawn
+from serving.paths import REPOSITORY
+from serving.supervisor.versions import versions, withdrawn
 
 CONFIG = TrainConfig(epochs=1, batch_size=2, side_px=64)
 CALIBRATION = Calibration(7, 1.5, 0.3, 0.6)

@@ -14,10 +14,11 @@ import pytest
 from export.conversion.quantize import keep_if_near, pointwise, quantize
 from export.conversion.torch_to_onnx import convert
 from export.conversion.verify import BYTES, EXACT, INT8, Check, compare, onnx_graph, openvino_graph, require
-from export.data.preprocessing import REPOSITORY
 from export.network import Calibration
 from export.synthesis.batches import Batch, Loader
-from serving.versions import check_files, newest
+from serving.classifier.manifest import check_files
+from serving.paths import REPOSITORY
+from serving.supervisor.versions import newest
 
 SHIPPED = newest(REPOSITORY / "classifier")
 

@@ -135,7 +135,7 @@ def test_random_bytes_behind_a_header_never_hang_or_crash(client, portrait_jpeg,
 
 
 def test_the_server_is_well_after_all_of_this(server, client, portrait_jpeg):
-    from serving.watchdog import Watchdog
+    from serving.supervisor.watchdog import Watchdog
 
     assert Watchdog(server).check() is None
     assert len(client.check_image(portrait_jpeg).faces) == 1

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from serving.api import DATATYPES
-from serving.canary import INPUTS, inputs
-from serving.installation import CACHE
-from serving.options import CALLED, PROFILES, Options
-from serving.versions import REPOSITORY
+from serving.paths import CACHE, REPOSITORY
+from serving.supervisor.api import DATATYPES
+from serving.supervisor.canary import INPUTS, inputs
+from serving.supervisor.options import CALLED, PROFILES, Options
 
 READERS = {
     "container": "2.63.0",

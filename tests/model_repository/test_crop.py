@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crop import face_roi
+from serving.pictures.crop import face_roi
 
 
 def pixels(roi: np.ndarray, height: int, width: int) -> list[float]:

@@ -10,10 +10,10 @@ import pytest
 from openvino import Core
 from tritonclient.utils import InferenceServerException
 
-import dali
-from dali_host import DaliHost
-from image_check import ImageError
-from serving.versions import newest
+from serving.pictures import pipelines
+from serving.pictures.check import ImageError
+from serving.pictures.pipeline_host import PipelineHost
+from serving.supervisor.versions import newest
 
 OUTPUTS = ["FAKE_PROBABILITY", "LOGIT", "HEATMAP", "QUALITY", "MODEL_VERSION", "THRESHOLD"]
 WHOLE = np.array([0, 0, 1, 1], np.float32)
@@ -27,8 +27,8 @@ def ask(infer):
 
 
 @pytest.fixture(scope="module")
-def pipeline() -> DaliHost:
-    return DaliHost(dali.preprocess, max_batch_size=8, threads=1)
+def pipeline() -> PipelineHost:
+    return PipelineHost(pipelines.preprocess, max_batch_size=8, threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def test_max_faces_keeps_the_largest(client, crowd, encode):
 
 
 def test_a_face_is_judged_as_deepfake_face_judges_its_crop(client, portrait_jpeg):
-    from crop import face_roi
+    from serving.pictures.crop import face_roi
 
     (face,) = client.check_image(portrait_jpeg).faces
     roi = face_roi(np.array(face.box), 512, 512)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from shrink import shrunk_jpeg
 
-from centerface import LANDMARKS, iou
-from detector import TIERS, FaceDetector, Faces, Net, net_size
-from image_check import ImageError, Limits, check_image
+from serving.faces.centerface import LANDMARKS, iou
+from serving.faces.detector import TIERS, FaceDetector, Faces, Net, net_size
+from serving.pictures.check import ImageError, PictureLimits, check_image
+from serving.pictures.shrink import shrunk_jpeg
 
 FACE = np.array([[183, 67, 269, 175]], np.float32)  # in the 512x512 portrait
 EYES = np.array([[207, 103], [247, 104]], np.float32)
@@ -84,7 +84,7 @@ def test_a_shrunk_jpeg_is_the_picture_that_dali_gives(
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = orientation
     jpeg = encode(portrait.resize(size), exif=exif)
-    info = check_image(jpeg, Limits())
+    info = check_image(jpeg, PictureLimits())
     sides = net_size(info.height, info.width)
     (whole,) = detector.pictures.run(IMAGE=[np.frombuffer(jpeg, np.uint8)], SIZE=[np.array(sides, np.float32)])
     shrunk = shrunk_jpeg(jpeg, info, *sides)
@@ -195,7 +195,7 @@ def test_arrays_are_taken_as_well_as_bytes(detector: FaceDetector, portrait_jpeg
 
 
 def test_limits_hold(portrait_jpeg: bytes) -> None:
-    found = FaceDetector(limits=Limits(max_pixels=1000)).detect([portrait_jpeg])
+    found = FaceDetector(limits=PictureLimits(max_pixels=1000)).detect([portrait_jpeg])
     assert isinstance(found[0], ImageError)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from centerface import Maps, canvas, faces, iou, suppress
+from serving.faces.centerface import Maps, canvas, faces, iou, suppress
 
 
 def maps(*peaks: tuple[int, int, float]) -> Maps:

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import heap
+from serving.triton import heap
 
 GAPS = """
 from pathlib import Path
-from heap import Heap
+from serving.triton.heap import Heap
 
 def anonymous_mb():
     status = Path("/proc/self/status").read_text()

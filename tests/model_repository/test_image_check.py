@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from image_check import ImageError, ImageInfo, Limits, check_image, check_roi
+from serving.pictures.check import ImageError, ImageInfo, PictureLimits, check_image, check_roi
 
-LIMITS = Limits()
+LIMITS = PictureLimits()
 INFO = ImageInfo("JPEG", 480, 640)
 
 
@@ -76,11 +76,11 @@ def test_what_is_no_image_is_named(data, reason):
 def test_limits_speak_in_numbers(encode):
     data = encode(Image.new("RGB", (100, 100)))
     with pytest.raises(ImageError, match=f"{len(data)} bytes; the limit is 10"):
-        check_image(data, Limits(max_bytes=10))
+        check_image(data, PictureLimits(max_bytes=10))
     with pytest.raises(ImageError, match="100x100 pixels; the limit is 9999"):
-        check_image(data, Limits(max_pixels=9999))
+        check_image(data, PictureLimits(max_pixels=9999))
     with pytest.raises(ValueError, match="positive"):
-        Limits(max_bytes=0)
+        PictureLimits(max_bytes=0)
 
 
 def segment(marker: int, content: bytes) -> bytes:

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from openvino import Core
 
-from serving.versions import newest
+from serving.classifier import runtimes
+from serving.paths import REPOSITORY
+from serving.supervisor.versions import newest
 
-CLASSIFIER = newest(Path(__file__).resolve().parents[2] / "model_repository" / "classifier")
-sys.path.insert(0, str(CLASSIFIER))
-
-import runtimes  # noqa: E402
+CLASSIFIER = newest(REPOSITORY / "classifier")
 
 
 @pytest.fixture
@@ -97,7 +96,7 @@ def test_int8_is_the_default_and_fp32_what_a_version_without_it_is_computed_in(t
 def test_int8_answers_the_same_on_cpus_without_vnni(instructions: str) -> None:
     """As oneDNN takes them where the CPU has no others; their products of bytes overflow in 16 bits."""
     script = (
-        "import sys, numpy as np; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import runtimes;"
+        "import sys, numpy as np; from pathlib import Path; from serving.classifier import runtimes;"
         "faces = np.random.default_rng(0).integers(0, 256, (3, *runtimes.FACE_SHAPE), np.uint8);"
         "print(runtimes.on_cpu(Path(sys.argv[1]), 1, 1)([faces])['LOGIT'].ravel().tolist())"
     )

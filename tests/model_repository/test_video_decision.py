@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from cusum import Cusum
-from people import Person, Settings
 from perf.video_simulation import Scores, against_vote, calibration, decisions, error_rates, paths, streams
-from sprt import Calibration, Evidence, Rates, decide
+from serving.streams.cusum import Cusum
+from serving.streams.people import DecisionSettings, Person
+from serving.streams.sprt import Evidence, Rates, ScoreCalibration, decide
 
-PLAIN = Calibration(slope=1.0, offset=0.0, limit=100.0, correlation_s=1.0, persistence=0.0)
+PLAIN = ScoreCalibration(slope=1.0, offset=0.0, limit=100.0, correlation_s=1.0, persistence=0.0)
 
 
 def gather(ratios, times, used=PLAIN) -> Evidence:
@@ -38,7 +38,7 @@ def test_the_same_frame_twice_adds_nothing():
 @pytest.mark.parametrize("step_s", [0.04, 0.5, 3.0])
 def test_evidence_is_the_likelihood_ratio_of_the_stated_gaussian_model(persistence, step_s):
     """Against the multivariate normal densities: variance 4, means +-d/2, so that a frame's ratio is x d / 4."""
-    used = Calibration(1.0, 0.0, 100.0, 1.0, persistence)
+    used = ScoreCalibration(1.0, 0.0, 100.0, 1.0, persistence)
     times, rng, distance, variance = np.arange(8) * step_s, np.random.default_rng(3), 3.0, 4.0
     x = rng.normal(0.7, 2.0, 8)
     lags = np.abs(times[:, None] - times[None])
@@ -48,7 +48,7 @@ def test_evidence_is_the_likelihood_ratio_of_the_stated_gaussian_model(persisten
 
 
 def test_a_doubtful_face_stays_doubtful():
-    used = Calibration(1.0, 0.0, 3.0, 0.1, 0.4)
+    used = ScoreCalibration(1.0, 0.0, 3.0, 0.1, 0.4)
     assert gather([1.0] * 5000, np.arange(5000) * 1.0, used).ratio(used) == pytest.approx(1 / 0.4, rel=1e-2)
 
 
@@ -75,7 +75,7 @@ def test_simulated_error_rates_keep_the_nominal_ones(fps):
 
 def test_error_rates_hold_where_the_model_is_exact():
     """Gaussian scores, two classes: alpha and beta are kept from below, and not by deciding nothing."""
-    used, rates, n = Calibration(1.0, 0.0, 100.0, 0.5, 0.2), Rates(), 4000
+    used, rates, n = ScoreCalibration(1.0, 0.0, 100.0, 0.5, 0.2), Rates(), 4000
     levels = np.linspace(0.0005, 0.9995, 2001)
     bell = np.array([math.sqrt(2) * _inverse_erf(2 * p - 1) for p in levels])
     for sign, worst in ((-1, rates.alpha), (1, rates.beta)):
@@ -99,14 +99,16 @@ def test_early_decision_takes_a_third_of_a_fixed_vote():
 
 
 def test_cusum_alarms_soon_after_a_change_and_names_its_beginning():
-    cusum, used = Cusum(1), Calibration(1.0, 0.0, 3.0, 0.5, 0.2)
+    cusum, used = Cusum(1), ScoreCalibration(1.0, 0.0, 3.0, 0.5, 0.2)
     evidence = [cusum.add(-2.0 if t < 100 else 2.5, -3.0, t, t / 25, used) for t in range(125)]
     assert max(evidence[:100]) == 0
     assert evidence[-1] > 3.5
     assert (cusum.begin_frame, cusum.begin_s) == (100, 4.0)
 
 
-SETTINGS = Settings(Rates(), Calibration(1.0, 0.0, 3.0, 0.5, 0.2), change_bound=3.6, jump=4.0, review_after_s=10.0)
+SETTINGS = DecisionSettings(
+    Rates(), ScoreCalibration(1.0, 0.0, 3.0, 0.5, 0.2), change_bound=3.6, jump=4.0, review_after_s=10.0
+)
 
 
 def watch(logits, fps=25.0) -> tuple[Person, list[tuple[str, dict]]]:

@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import answer
-from events import Jitter, Lasting, Repeats, Timing
-from image_check import UPRIGHT, check_image
-from image_check import Limits as ImageLimits
-from look import Look, distance, look_at, shift
-from people import Settings
-from sprt import Calibration, Rates
-from stream import Limits, Score, Stream
-from tracks import Tracker
+from serving.pictures.check import UPRIGHT, PictureLimits, check_image
+from serving.streams import answer
+from serving.streams.events import Jitter, Lasting, Repeats, Timing
+from serving.streams.look import Look, distance, look_at, shift
+from serving.streams.people import DecisionSettings
+from serving.streams.sprt import Rates, ScoreCalibration
+from serving.streams.stream import LookLimits, Score, Stream
+from serving.streams.tracks import Tracker
 
-SETTINGS = Settings(Rates(), Calibration(1.0, 0.0, 3.0, 0.5, 0.2), change_bound=3.6, jump=4.0)
-LIMITS = Limits(sharpness=3.0, brightness=0.15, side_px=64.0, jitter=(0.0, 0.1))
+SETTINGS = DecisionSettings(Rates(), ScoreCalibration(1.0, 0.0, 3.0, 0.5, 0.2), change_bound=3.6, jump=4.0)
+LIMITS = LookLimits(sharpness=3.0, brightness=0.15, side_px=64.0, jitter=(0.0, 0.1))
 LANDMARK = np.array([[0.3, 0.4], [0.5, 0.4], [0.4, 0.5], [0.32, 0.6], [0.48, 0.6]])
 FACE, OTHER = (0.3, 0.2, 0.5, 0.6), (0.7, 0.3, 0.8, 0.5)
 
@@ -30,7 +29,7 @@ def found(*boxes, confidence=0.9):
 
 
 def look(data: bytes) -> Look:
-    return look_at(data, check_image(data, ImageLimits()))
+    return look_at(data, check_image(data, PictureLimits()))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from perf.gpu_settings import (
 )
 from perf.load import Load, Measured, Outcome
 from perf.nvml import Nvml
-from serving.installation import ROOT
+from serving.paths import ROOT
 
 
 def measured(latencies_ms, errors=0, load=None, delay_ms=0.0):
@@ -110,9 +110,7 @@ def test_the_page_holds_parts_loads_and_verdicts():
 
 
 def test_the_parts_alone_are_the_code_that_the_server_runs():
-    code = (
-        "from perf.repository import import_served; import_served(); import dali, dali_host, runtimes; runtimes.on_gpu"
-    )
+    code = "import perf.gpu_worker; from serving.classifier.runtimes import on_gpu"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -8,8 +8,8 @@ from perf import budgets
 from perf.peers import compare
 from perf.peers.compare import OURS, Measurement
 from perf.peers.settings import TABLE, Peer, PeersError, network_of, settings
-from serving.installation import ROOT
-from serving.versions import digest
+from serving.files import digest
+from serving.paths import ROOT
 
 
 def measurement(server=OURS, round=0, in_flight=8, per_second=100.0, p95_ms=40.0, memory_mb=1000.0, failed=0):

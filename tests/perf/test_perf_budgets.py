@@ -21,7 +21,7 @@ from perf.budgets import (
 from perf.figures import Summary
 from perf.named import NOT_HELD
 from perf.profiles import load_profiles
-from serving.options import PROFILES
+from serving.supervisor.options import PROFILES
 
 FAST = Budget("steady.face.p95_ms", "30 faces/s", "bar", "ms", below=50.0)
 MANY = Budget("saturate.face.per_second", "throughput", "floor", "images/s", at_least=100.0)

@@ -4,10 +4,12 @@ import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from perf import tune_page
-from perf.repository import add_classifier, read_config, repository_copy, write_config
+from perf.repository import add_classifier, repository_copy
 from perf.space import SERVER, TABLE, Comparison, Setting, SpaceError, space
 from perf.tune import Bench, line
-from serving.versions import REPOSITORY, newest
+from serving.configs import read_config, write_config
+from serving.paths import REPOSITORY
+from serving.supervisor.versions import newest
 
 FACE, ONE = "face, saturated", "face, one in flight"
 

@@ -13,7 +13,7 @@ from PIL import Image
 from export.synthesis.self_blend import self_blended_pair
 from perf import video, video_clips
 from perf.video_clips import REACH, demo_subject, genuine, posed, swapped, views
-from serving.server import Server
+from serving.supervisor.server import Server
 
 
 def test_the_demo_portrait_is_posed_as_it_is() -> None:

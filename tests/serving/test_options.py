@@ -3,8 +3,8 @@
 import pytest
 
 from serving.errors import SetupError
-from serving.options import Options
-from serving.server import check_machine
+from serving.supervisor.options import Options
+from serving.supervisor.server import check_machine
 
 
 def test_unknown_profile_is_named_with_the_known_ones():

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from facewarden import Client, UnavailableError
-from serving.server import Server
+from serving.supervisor.server import Server
 
 
 def test_a_restart_loses_no_request_of_a_retrying_client(new_options, portrait_jpeg):

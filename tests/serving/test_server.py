@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from facewarden import Client
-from serving.canary import probe
 from serving.errors import ServerError, SetupError
-from serving.installation import ROOT, Installation, find_tritonserver
-from serving.processes import stubs
-from serving.server import SHARED_MEMORY, Server
-from serving.versions import newest
+from serving.paths import ROOT
+from serving.supervisor.canary import probe
+from serving.supervisor.installation import Installation, find_tritonserver
+from serving.supervisor.processes import stubs
+from serving.supervisor.server import SHARED_MEMORY, Server
+from serving.supervisor.versions import newest
 
 WAIT_S = 600  # only bounds a failure: a loaded machine takes minutes for what else takes seconds
 
@@ -35,9 +36,9 @@ def is_running(pid: int) -> bool:
 
 
 def serve(*arguments: str, **options) -> subprocess.Popen:
-    """`python -m serving` as a user starts it, on free ports."""
+    """`python -m serving start` as a user starts it, on free ports."""
     ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
-    command = [sys.executable, "-m", "serving", *ports, "--ready-timeout-s", str(WAIT_S), *arguments]
+    command = [sys.executable, "-m", "serving", "start", *ports, "--ready-timeout-s", str(WAIT_S), *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 

@@ -7,8 +7,8 @@ import trustme
 
 from facewarden import Client, FacewardenError
 from serving.errors import SetupError
-from serving.options import Options
-from serving.server import Server
+from serving.supervisor.options import Options
+from serving.supervisor.server import Server
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,17 @@ import numpy as np
 import onnx
 import pytest
 
-import dali
-from dali_host import DaliHost
 from facewarden import Client
+from serving.classifier.manifest import FORMAT, check_files
 from serving.errors import SetupError, VersionError
-from serving.installation import ROOT, Installation
-from serving.server import Server, check_machine
-from serving.versions import check_files, digest, move, newest, next_number, rollback, versions, withdrawn
+from serving.files import digest
+from serving.paths import REPOSITORY, ROOT
+from serving.pictures import pipelines
+from serving.pictures.pipeline_host import PipelineHost
+from serving.supervisor.installation import Installation
+from serving.supervisor.options import PROFILES
+from serving.supervisor.server import Server, check_machine
+from serving.supervisor.versions import move, newest, next_number, roll_back, versions, withdrawn
 
 
 def add_version(repository: Path, number: int) -> Path:
@@ -40,6 +44,12 @@ def add_version(repository: Path, number: int) -> Path:
     (draft / "manifest.json").write_text(json.dumps(manifest))
     move(draft, repository / "classifier" / str(number))
     return repository / "classifier" / str(number)
+
+
+def set_format(version: Path, number: int) -> None:
+    """Makes a version one of another agreement between a version and its server."""
+    manifest = json.loads((version / "manifest.json").read_text())
+    (version / "manifest.json").write_text(json.dumps(manifest | {"format": number}))
 
 
 @pytest.fixture
@@ -111,12 +121,13 @@ class Asking:
 
 @pytest.fixture
 def serving(repository: Path) -> Iterator[subprocess.Popen[str]]:
-    """`python -m serving` of the copy, ready; what it prints from then on is about versions."""
+    """`python -m serving start` of the copy, ready; what it prints from then on is about versions."""
     ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
     command = [
         sys.executable,
         "-m",
         "serving",
+        "start",
         *ports,
         "--model-repository",
         str(repository),
@@ -143,19 +154,19 @@ def test_a_running_server_takes_up_a_version_and_goes_back(repository, serving, 
         assert set(asking.more()) == {2}
 
         broken = add_version(repository, 3)
-        host = (broken / "model.py").read_text()
-        (broken / "model.py").write_text("# decodes nothing\n")
+        manifest = (broken / "manifest.json").read_text()
+        set_format(broken, FORMAT + 1)
         serving.send_signal(signal.SIGUSR1)
-        assert "version 3 of the classifier has no model.py that decodes" in serving.stderr.readline()
+        assert f"version 3 of the classifier has format {FORMAT + 1}" in serving.stderr.readline()
         assert set(asking.more()) == {2}
 
-        (broken / "model.py").write_text(host)
+        (broken / "manifest.json").write_text(manifest)
         (broken / "model.int8.onnx").write_bytes(b"not a model")
         serving.send_signal(signal.SIGUSR1)
         assert serving.stderr.readline().startswith("the classifier stays as it was: ")
         assert set(asking.more()) == {2}
 
-        assert rollback(1, repository) == 1
+        assert roll_back(1, repository) == 1
         serving.send_signal(signal.SIGUSR1)
         assert serving.stdout.readline() == "classifier: version 1\n"
         asking.each()
@@ -180,51 +191,54 @@ def test_a_polling_server_goes_over_by_itself_and_loads_all_it_finds(
             asking.until(1)
             add_version(repository, 2)
             asking.until(2)
-            rollback(1, repository)
+            roll_back(1, repository)
             asking.until(1)
         assert not asking.failures
         image, roi = as_array(face_jpeg), np.array([0.25, 0.02, 0.65, 0.42], np.float32)
-        with infer_at(server.url) as infer:  # `python -m serving` does not load this one
+        with infer_at(server.url) as infer:  # `python -m serving start` does not load this one
             face = infer("preprocess", {"IMAGE": image[None], "ROI": roi[None]}).as_numpy("FACE")[0]
-        (expected,) = DaliHost(dali.preprocess, max_batch_size=1, threads=1).run(IMAGE=[image], ROI=[roi])
+        (expected,) = PipelineHost(pipelines.preprocess, max_batch_size=1, threads=1).run(IMAGE=[image], ROI=[roi])
         np.testing.assert_array_equal(face, expected)
 
 
-@pytest.mark.parametrize("name", ["model.py", "runtimes.py"])
-def test_a_version_with_a_host_of_before_is_refused_by_its_number(repository, new_options, name):
-    (repository / "classifier" / "1" / name).write_text("# asks for FACE, and decodes nothing; FP32\n")
-    with pytest.raises(SetupError, match=r"version 1 of the classifier .* copy both"):
-        check_machine(new_options(model_repository=repository))
-    check_machine(new_options(model_repository=repository, profile="embedded-gpu"))
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_version_for_a_newer_server_is_refused_by_its_number(repository, new_options, profile):
+    set_format(repository / "classifier" / "1", FORMAT + 1)
+    with pytest.raises(SetupError, match=rf"version 1 of the classifier has format {FORMAT + 1} .*roll-back"):
+        check_machine(new_options(model_repository=repository, profile=profile))
+
+
+def test_a_version_is_data():
+    assert not [*newest(REPOSITORY / "classifier").rglob("*.py")]
 
 
 def test_rollback_goes_one_back_and_any_kept_version_can_be_served(three):
     model = three / "classifier"
-    assert rollback(repository=three) == 2
+    assert roll_back(repository=three) == 2
     assert (versions(model), versions(withdrawn(three))) == ([1, 2], [3])
-    assert rollback(repository=three) == 1
+    assert roll_back(repository=three) == 1
     assert (versions(model), versions(withdrawn(three))) == ([1], [2, 3])
-    assert rollback(3, three) == 3
+    assert roll_back(3, three) == 3
     assert (versions(model), versions(withdrawn(three))) == ([1, 3], [2])
     assert newest(model).name == "3"
     assert next_number(three) == 4
 
 
 def test_a_withdrawn_number_is_not_used_again(three):
-    rollback(1, three)
+    roll_back(1, three)
     assert next_number(three) == 4
 
 
 @pytest.mark.parametrize("number", [None, 7], ids=["nothing-before", "unknown"])
 def test_rollback_to_nothing_is_refused(repository, number):
     with pytest.raises(VersionError, match=r"here: \[1\], withdrawn: \[\]"):
-        rollback(number, repository)
+        roll_back(number, repository)
 
 
 def test_rollback_to_a_damaged_version_is_refused_and_changes_nothing(three):
     (three / "classifier" / "2" / "model.onnx").write_bytes(b"")
     with pytest.raises(VersionError, match=r"model\.onnx"):
-        rollback(2, three)
+        roll_back(2, three)
     assert versions(three / "classifier") == [1, 2, 3]
 
 

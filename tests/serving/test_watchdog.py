@@ -11,11 +11,11 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from facewarden import Client
-from serving.api import Api, ApiError, NoAnswerError
-from serving.canary import INPUTS, CanaryError
-from serving.installation import ROOT
-from serving.server import Server
-from serving.watchdog import STOPPED, Watchdog
+from serving.paths import ROOT
+from serving.supervisor.api import Api, ApiError, NoAnswerError
+from serving.supervisor.canary import INPUTS, CanaryError
+from serving.supervisor.server import Server
+from serving.supervisor.watchdog import STOPPED, Watchdog
 
 PYTHON_MODELS = ["classifier", "face_detector", "deepfake_image", "deepfake_video"]
 
@@ -82,7 +82,7 @@ def test_model_control_needs_the_supervisors_secret(own_server, protocol):
 
 
 def test_the_canary_command_tells_ill_from_well(own_server, new_options):
-    command = [sys.executable, "-m", "serving.canary", "--timeout-s", "300", "--url"]
+    command = [sys.executable, "-m", "serving", "canary", "--timeout-s", "300", "--url"]
     well = subprocess.run([*command, own_server.options.http_url], capture_output=True, text=True, cwd=ROOT)
     assert (well.returncode, well.stdout) == (0, "healthy: every model that clients ask answered\n")
     nobody = subprocess.run([*command, new_options().http_url], capture_output=True, text=True, cwd=ROOT)

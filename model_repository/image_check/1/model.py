@@ -1,34 +1,5 @@
-"""The check before a DALI backend, which fails a whole batch for one bad image: IMAGE and ROI in, the same ROI out.
+"""Read serving/triton/image_check.py: what Triton runs for `image_check`."""
 
-Only the ROI is passed on, so that the bytes are not copied once more: the next step waits for it all the same.
-"""
+from serving.triton.image_check import TritonPythonModel
 
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "preprocess" / "1"))
-
-import triton_python_backend_utils as pb_utils
-
-from image_check import Limits, check_all
-from python_host import Config, failed, input_array, output
-
-
-class TritonPythonModel:
-    """IMAGE (1, L) uint8 encoded and ROI (1, 4) -> CHECKED_ROI (1, 4), or INVALID_ARGUMENT for this request alone."""
-
-    def initialize(self, args: dict[str, str]) -> None:
-        self.limits: Limits = Config(args).limits()
-
-    def execute(self, requests: list) -> list:
-        return [self.answer(request) for request in requests]
-
-    def answer(self, request) -> pb_utils.InferenceResponse:
-        try:
-            rois = input_array(request, "ROI")
-            check_all(input_array(request, "IMAGE"), rois, self.limits)
-            return pb_utils.InferenceResponse([output("CHECKED_ROI", rois)])
-        except Exception as exc:  # one request's fault must not become its batch's
-            return failed(exc)
+__all__ = ["TritonPythonModel"]

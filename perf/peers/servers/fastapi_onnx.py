@@ -9,9 +9,9 @@ import numpy as np
 from fastapi import FastAPI, Request
 from PIL import Image
 
-sys.path.insert(0, os.environ["PEER_RUNTIME"])
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from runtimes import openvino
+from serving.classifier.runtimes import openvino
 
 graph = openvino(Path(os.environ["PEER_ONNX"]), int(os.environ["PEER_THREADS"]), max_batch_size=1)
 app = FastAPI()

@@ -11,9 +11,9 @@ import numpy as np
 from fastapi import Body
 from PIL import Image
 
-sys.path.insert(0, os.environ["PEER_RUNTIME"])
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from runtimes import openvino
+from serving.classifier.runtimes import openvino
 
 MAX_BATCH = 8
 Jpeg = Annotated[bytes, Body(media_type="image/jpeg")]

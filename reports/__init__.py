@@ -1,0 +1,1 @@
+"""What reports share: how figures are judged, drawn and tabulated, and what they were made on."""

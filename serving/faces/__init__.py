@@ -1,0 +1,1 @@
+"""The face detector: CenterFace in OpenVINO."""

@@ -1,0 +1,1 @@
+"""One tritonserver process: found or unpacked, started, watched, healed, stopped."""
