@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tyro.conf import Positional
@@ -115,7 +116,7 @@ def _failed(what: str, why: Exception, code: int = EXIT_FAILED) -> int:
     return code
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., int]] = {
     "start": start,
     "canary": canary,
     "fetch-weights": fetch_weights,

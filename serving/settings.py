@@ -44,5 +44,5 @@ def command_line(
     given: dict[str, Any] = {"prog": program, "description": description, "config": config}
     given["args"] = sys.argv[1:] if arguments is None else arguments
     if callable(commands):
-        return tyro.cli(commands, **given)
-    return tyro.extras.subcommand_cli_from_dict(dict(commands), **given)
+        return int(tyro.cli(commands, **given))
+    return int(tyro.extras.subcommand_cli_from_dict(dict(commands), **given))

@@ -6,7 +6,7 @@ import io
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -48,7 +48,7 @@ class ClipEnsemble:
         """Raises SetupError where the file is missing or another."""
         try:
             with np.load(io.BytesIO(path.read_bytes())) as kept:
-                values = {field.name: kept[field.name] for field in fields(cls)}
+                values: dict[str, Any] = {field.name: kept[field.name] for field in fields(cls)}
         except (OSError, KeyError, ValueError, BadZipFile) as exc:
             raise SetupError(f"{path} cannot be read ({exc}); {REFIT}") from exc
         return cls(values.pop("weight"), **{name: value.item() for name, value in values.items()})
@@ -102,7 +102,7 @@ def together(
     return helper.make_model(graph, opset_imports=student.opset_import, ir_version=student.ir_version)
 
 
-def _logit(tokens: ModelProto, ensemble: ClipEnsemble, doubt: Doubt | None) -> tuple[list, list]:
+def _logit(tokens: ModelProto, ensemble: ClipEnsemble, doubt: Doubt | None) -> tuple[list[Any], list[Any]]:
     """Nodes from the student's outputs and FACE to LOGIT, and their constants."""
     from onnx import TensorProto, helper
 
@@ -138,7 +138,7 @@ def _logit(tokens: ModelProto, ensemble: ClipEnsemble, doubt: Doubt | None) -> t
     return nodes, _initializers(at_least=np.array(doubt[0], np.float32), below=np.array(doubt[1], np.float32))
 
 
-def _initializers(**values: np.ndarray) -> list:
+def _initializers(**values: np.ndarray) -> list[Any]:
     from onnx import numpy_helper
 
     return [numpy_helper.from_array(value, name) for name, value in values.items()]
@@ -159,7 +159,7 @@ def tokens_graph(encoder: ModelProto, opset: int = 18) -> ModelProto:
     if not found or sorted(found) != list(range(len(found))):
         raise SetupError(f"the encoder's graph has no blocks that this version of Facewarden knows: {sorted(found)}")
     tokens = [f"token/{i}" for i in range(len(found))]
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "token/first": np.array(0, np.int64),
         "pixels/mean": 255 * MEAN[:, None, None],
         "pixels/std": 255 * STD[:, None, None],

@@ -156,7 +156,7 @@ def tensorrt(plan: Path, device_id: int) -> Graph:
         if engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT
     }
 
-    def run(arrays: Sequence[Any]) -> dict[str, np.ndarray]:
+    def run(arrays: Sequence[Any], _runtime: Any = runtime) -> dict[str, np.ndarray]:  # an engine must not outlive it
         with stream:
             faces = cupy.concatenate(arrays)
             context.set_input_shape("FACE", faces.shape)
@@ -167,7 +167,6 @@ def tensorrt(plan: Path, device_id: int) -> Graph:
                 raise RuntimeError(f"TensorRT could not run a batch of {len(faces)}; its log says why")
             return {name: cupy.asnumpy(array) for name, array in results.items()}  # waits for the stream
 
-    run.runtime = runtime  # an engine must not outlive it
     return run
 
 
@@ -200,7 +199,7 @@ def onnxruntime_cuda(onnx: Path, device_id: int) -> Graph:
     return run
 
 
-def on_device(tensor: Any):
+def on_device(tensor: Any) -> Any:
     """A tensor that speaks DLPack as a CuPy array: as it is where the GPU holds it, else copied there."""
     import cupy
 

@@ -12,4 +12,5 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     shared = np.clip(high - low, 0, None).prod(-1)
     area_a, area_b = ((box[:, 2:] - box[:, :2]).prod(-1) for box in (a, b))
     union = area_a[:, None] + area_b[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    overlap: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return overlap

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino
@@ -85,7 +86,7 @@ class FaceDetector:
 
     def _pictures(self, encoded: list[bytes], infos: list[ImageInfo | ImageError]) -> list[np.ndarray | ImageError]:
         """What the net sees of every image: JPEGs one by one on a CPU, everything else through DALI in one batch."""
-        found: list = list(infos)
+        found: list[Any] = list(infos)
         batch: list[tuple[int, np.ndarray, np.ndarray]] = []
         for i, (data, info) in enumerate(zip(encoded, infos, strict=True)):
             if isinstance(info, ImageError):
@@ -107,7 +108,7 @@ class FaceDetector:
         except ImageError as exc:
             return exc
 
-    def _find(self, picture: np.ndarray, info: ImageInfo) -> Faces:
+    def _find(self, picture: np.ndarray, info: Any) -> Faces:
         box, confidence, landmark = centerface.faces(self.net(picture), self.confidence)
         size = np.array([info.width, info.height], np.float32)
         factor = size / np.array(picture.shape[1::-1], np.float32)  # per axis: both scaled sides were rounded

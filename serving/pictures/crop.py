@@ -27,4 +27,4 @@ def face_roi(box: np.ndarray, height: int, width: int) -> np.ndarray:
     side = np.clip((high - low).max(-1, keepdims=True) * SCALE, MIN_SIDE_PX, min(width, height))
     start = np.clip((low + high) / 2 - side / 2, 0, size - side)
     roi = np.concatenate([start / size, (start + side) / size], -1)
-    return np.clip(roi, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(roi, 0, 1), np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from nvidia.dali import Pipeline
@@ -55,7 +56,7 @@ class PipelineHost:
                 return [undecoded(exc)]
         return [self._run_piece(names, [row])[0] for row in rows]
 
-    def _decode(self, names: list[str], rows: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
+    def _decode(self, names: list[str], rows: list[tuple[np.ndarray, ...]]) -> list[Any]:
         for name, column in zip(names, zip(*rows, strict=True), strict=True):
             self.pipeline.feed_input(name, list(column))
         (results,) = self.pipeline.run()

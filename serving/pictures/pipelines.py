@@ -6,18 +6,20 @@ crops through them. Whatever changes here changes what the classifier sees, ever
 
 from __future__ import annotations
 
+from typing import Any
+
 from nvidia.dali import fn, pipeline_def, types
 
 FACE_SIDE_PX = 224
 
 
-def encoded(name: str):
+def encoded(name: str) -> Any:
     """(L,) uint8 encoded bytes, fed from outside; ragged across the batch."""
     return fn.external_source(name=name, dtype=types.UINT8, ndim=1, device="cpu")
 
 
 @pipeline_def(batch_size=64, num_threads=4, device_id=0, prefetch_queue_depth=1)
-def preprocess(decoder: str = "mixed"):
+def preprocess(decoder: str = "mixed") -> Any:
     """Encoded image and region -> FACE (224, 224, 3) uint8 RGB.
 
     ROI is (4,) float32 x0, y0, x1, y1 in fractions of the upright picture; only that region is decoded:
@@ -39,7 +41,7 @@ def preprocess(decoder: str = "mixed"):
 
 
 @pipeline_def(batch_size=8, num_threads=1, device_id=0, prefetch_queue_depth=1)
-def detector_input(decoder: str = "mixed"):
+def detector_input(decoder: str = "mixed") -> Any:
     """Encoded image -> the whole upright picture (h, w, 3) uint8 RGB in the size that the face detector asks for.
 
     SIZE is (2,) float32 height, width. Not antialiased: CenterFace was trained without, and it would cost

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from .look import distance
+
+Told = tuple[str, dict[str, Any]]  # the name of an event, and its evidence
 
 FROZEN_S = 0.6
 LOOP_S = 1.0  # so long must a stretch repeat an earlier one
@@ -56,7 +59,7 @@ class Repeats:
     frozen: Lasting = field(default_factory=lambda: Lasting(0.0))
     looped: Lasting = field(default_factory=lambda: Lasting(0.0))
 
-    def add(self, hash_: np.ndarray, time_s: float) -> list[tuple[str, dict]]:
+    def add(self, hash_: np.ndarray, time_s: float) -> list[Told]:
         """Count one frame; returns events with their evidence."""
         at = self.count % RING
         known = min(self.count, RING - 1)
@@ -67,13 +70,13 @@ class Repeats:
         self.count += 1
         return self._frozen(bits, places, time_s) + self._looped(bits, places, at, time_s)
 
-    def _frozen(self, bits: np.ndarray, places: np.ndarray, time_s: float) -> list[tuple[str, dict]]:
+    def _frozen(self, bits: np.ndarray, places: np.ndarray, time_s: float) -> list[Told]:
         same = len(bits) if (bits <= SAME_BITS).all() else int((bits > SAME_BITS).argmax())
         seconds = time_s - self.times[places[same - 1]] if same else 0.0
         told = self.frozen.update(seconds >= FROZEN_S, time_s)
         return [("frozen", {"seconds": round(float(seconds), 2), "frames": same + 1})] if told else []
 
-    def _looped(self, bits: np.ndarray, places: np.ndarray, at: int, time_s: float) -> list[tuple[str, dict]]:
+    def _looped(self, bits: np.ndarray, places: np.ndarray, at: int, time_s: float) -> list[Told]:
         lag = int(self.runs[: len(bits)].argmax()) if len(bits) else 0
         run = int(self.runs[lag])
         if run < 2 or self.frozen.told:
@@ -95,7 +98,7 @@ class Timing:
     usual_s: float | None = None  # moving average of the interval
     odd: bool = False
 
-    def add(self, time_s: float) -> list[tuple[str, dict]]:
+    def add(self, time_s: float) -> list[Told]:
         """Count one frame; returns an event where its time is odd and the one before was not."""
         if self.last_s is None:
             self.last_s = time_s
@@ -118,7 +121,7 @@ class Jitter:
     that are made anew frame by frame tremble; a photograph held before the camera is stiffer than a face that talks.
     """
 
-    recent: deque = field(default_factory=lambda: deque(maxlen=JITTER_MEMORY))
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=JITTER_MEMORY))
     last: np.ndarray | None = None
 
     def add(self, landmark: np.ndarray) -> float | None:

@@ -47,7 +47,7 @@ def difference_hash(gray: Image.Image) -> np.ndarray:
 
 def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """How many of 256 bits differ: (..., 32) uint8 against (32,)."""
-    return BITS[np.bitwise_xor(a, b)].sum(-1)
+    return np.asarray(BITS[np.bitwise_xor(a, b)].sum(-1))
 
 
 BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1)
@@ -75,9 +75,9 @@ def shift(before: Look, now: Look, box: np.ndarray) -> tuple[np.ndarray, float]:
     return moved / size, float(surface[y, x])
 
 
-def _signed(line: np.ndarray, peak: int) -> float:
+def _signed(line: np.ndarray, peak: np.intp) -> float:
     """Place of a peak on a circular axis, refined by a parabola through its neighbours."""
     left, middle, right = line[peak - 1], line[peak], line[(peak + 1) % len(line)]
     curve = left - 2 * middle + right
-    place = peak + (0.5 * (left - right) / curve if curve else 0.0)
+    place = float(peak + (0.5 * (left - right) / curve if curve else 0.0))
     return place - len(line) if place > len(line) / 2 else place

@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from .cusum import Cusum
+from .events import Told
 from .sprt import Evidence, Rates, ScoreCalibration, decide
 
 COLLECTING, REAL, FAKE, REVIEW = "collecting", "real", "fake", "review"
@@ -40,7 +41,7 @@ class Person:
     decided_frames: int | None = None  # frames that the first decision took
     peak: float = -math.inf  # largest evidence at which the label was fake
     was_subject: bool = False
-    scores: deque = field(default_factory=lambda: deque(maxlen=SCORE_MEMORY))
+    scores: deque[float] = field(default_factory=lambda: deque(maxlen=SCORE_MEMORY))
     begun_s: float = 0.0  # of the evidence that is gathered now
 
     def ratio(self, settings: DecisionSettings) -> float:
@@ -52,7 +53,7 @@ class Person:
         """Of the whole time: a face that once was fake stays so in the summary."""
         return FAKE if self.peak > -math.inf else self.label
 
-    def add(self, logit: float, frame: int, time_s: float, settings: DecisionSettings) -> list[tuple[str, dict]]:
+    def add(self, logit: float, frame: int, time_s: float, settings: DecisionSettings) -> list[Told]:
         """Count one frame's score; returns events with their evidence."""
         if self.first_s is None:
             self.first_s = self.begun_s = time_s
@@ -64,7 +65,7 @@ class Person:
         events += self._changed(score, before, frame, time_s, settings)
         return events + self._decided(time_s, settings)
 
-    def _jump(self, score: float, settings: DecisionSettings) -> list[tuple[str, dict]]:
+    def _jump(self, score: float, settings: DecisionSettings) -> list[Told]:
         usual = sorted(self.scores)[len(self.scores) // 2] if self.scores else score
         self.scores.append(score)
         if abs(score - usual) < settings.jump:
@@ -73,19 +74,21 @@ class Person:
         self.scores.append(score)
         return [("score_jump", {"before": round(usual, 2), "after": round(score, 2)})]
 
-    def _changed(self, score: float, before: float, frame: int, time_s: float, settings: DecisionSettings) -> list:
+    def _changed(
+        self, score: float, before: float, frame: int, time_s: float, settings: DecisionSettings
+    ) -> list[Told]:
         found = []
         for cusum, was, now in ((self.to_fake, REAL, FAKE), (self.to_real, FAKE, REAL)):
             evidence = cusum.add(score, before, frame, time_s, settings.calibration)
             if evidence >= settings.change_bound:
                 since = {"since_s": round(cusum.begin_s, 3), "since_frame": cusum.begin_frame}
                 found.append(("swap", {"before": was, "after": now, "evidence": round(evidence, 2), **since}))
-                self.evidence, self.begun_s = cusum.stretch, cusum.begin_s
+                self.evidence, self.begun_s = cusum.stretch or Evidence(), cusum.begin_s
                 self.to_fake, self.to_real = Cusum(1), Cusum(-1)
                 break
         return found
 
-    def _decided(self, time_s: float, settings: DecisionSettings) -> list[tuple[str, dict]]:
+    def _decided(self, time_s: float, settings: DecisionSettings) -> list[Told]:
         ratio, before = self.ratio(settings), self.label
         decision = decide(ratio, settings.rates)
         if decision is None and before == COLLECTING and time_s - self.begun_s >= settings.review_after_s:

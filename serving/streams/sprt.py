@@ -24,11 +24,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
-Number = TypeVar("Number", float, np.ndarray)
+Number = Any  # a float, or an array with one element a face
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from .events import Jitter, Lasting, Repeats, Timing
+from .events import Jitter, Lasting, Repeats, Timing, Told
 from .look import Look
 from .people import COLLECTING, FAKE, REVIEW, DecisionSettings, Person
 from .tracks import TrackedFace, Tracker
@@ -55,26 +56,26 @@ class Stream:
     faces: int  # judged at a time
     detect_every_s: float
     no_face_s: float = 0.5
-    tracker: Tracker = None
+    tracker: Tracker = field(init=False)
     people: dict[int, Person] = field(default_factory=dict)
     last_frame: int = -1
     time_s: float = 0.0
     detected_s: float = -math.inf
     frames: int = 0
     frames_with_face: int = 0
-    told: Counter = field(default_factory=Counter)  # events by name
+    told: Counter[str] = field(default_factory=Counter)  # events by name
     subject_id: int | None = None
     look: Look | None = None
     repeats: Repeats = field(default_factory=Repeats)
     timing: Timing = field(default_factory=Timing)
     jitter: dict[int, Jitter] = field(default_factory=dict)
     lasting: dict[str, Lasting] = field(default_factory=dict)
-    fresh: list[dict] = field(default_factory=list)  # events of the newest frame
+    fresh: list[dict[str, Any]] = field(default_factory=list)  # events of the newest frame
     shown: dict[int, Score] = field(default_factory=dict)  # scores of the newest frame
     picture: tuple[int, int] = (0, 0)  # height, width of the newest frame
 
     def __post_init__(self) -> None:
-        self.tracker = self.tracker or Tracker(self.faces)
+        self.tracker = Tracker(self.faces)
 
     def detection_due(self, time_s: float) -> bool:
         """Whether the next frame needs the face detector: nobody or not everybody is in sight, or it is time again."""
@@ -82,6 +83,7 @@ class Stream:
 
     def follow(self, look: Look, time_s: float) -> bool:
         """Move the known faces to where they are on a new frame; False where a detection is needed after all."""
+        assert self.look is not None, "the first frame of a stream is detected, not followed"
         self.tracker.follow(self.look, look, time_s)
         return not self.tracker.uncertain
 
@@ -155,11 +157,13 @@ class Stream:
             evidence = {"residual": round(residual, 4), "normal": [low, high]}
             self._lasting("landmark_jitter", not low <= residual <= high, 0.0, frame, time_s, evidence)
 
-    def _lasting(self, name: str, holds: bool, after_s: float, frame: int, time_s: float, evidence: dict) -> None:
+    def _lasting(
+        self, name: str, holds: bool, after_s: float, frame: int, time_s: float, evidence: dict[str, Any]
+    ) -> None:
         if self.lasting.setdefault(name, Lasting(after_s)).update(holds, time_s):
             self._tell([(name, evidence)], frame, time_s)
 
-    def _tell(self, found: list[tuple[str, dict]], frame: int, time_s: float, track: int | None = None) -> None:
+    def _tell(self, found: list[Told], frame: int, time_s: float, track: int | None = None) -> None:
         for name, evidence in found:
             self.told[name] += 1
             whose = {} if track is None else {"track": track}

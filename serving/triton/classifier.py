@@ -34,7 +34,7 @@ class TritonPythonModel:
             precision = config.parameter("precision", "int8")
             self.graph = on_cpu(version, config.threads(), config.model["max_batch_size"], precision)
 
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         try:
             faces = self.faces(requests)
             good = [face for face in faces if not isinstance(face, Exception)]
@@ -51,11 +51,13 @@ class TritonPythonModel:
             return [failed(exc) for _ in requests]
 
 
-def given(requests: list) -> list[Any]:
+def given(requests: list[pb_utils.InferenceRequest]) -> list[Any]:
     """FACE of each request as a CuPy array."""
     return [on_device(pb_utils.get_input_tensor_by_name(request, "FACE")) for request in requests]
 
 
-def answer(request, results: dict[str, np.ndarray], rows: slice) -> pb_utils.InferenceResponse:
+def answer(
+    request: pb_utils.InferenceRequest, results: dict[str, np.ndarray], rows: slice
+) -> pb_utils.InferenceResponse:
     """Response with these rows of what the request asked for; an unrequested HEATMAP is never copied."""
     return pb_utils.InferenceResponse([output(name, results[name][rows]) for name in request.requested_output_names()])

@@ -18,7 +18,7 @@ class Config:
 
     def parameter(self, name: str, default: str) -> str:
         """Value of `parameters { key: name }`; an environment variable FACEWARDEN_NAME goes before it."""
-        configured = self.model.get("parameters", {}).get(name, {}).get("string_value", default)
+        configured: str = self.model.get("parameters", {}).get(name, {}).get("string_value", default)
         return os.environ.get(f"FACEWARDEN_{name.upper()}", configured)
 
     def limits(self) -> PictureLimits:

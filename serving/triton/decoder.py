@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import triton_python_backend_utils as pb_utils
 
 from serving.pictures import pipelines
 from serving.pictures.check import ImageError, check_all
@@ -38,7 +39,7 @@ class Decoder:
             pipelines.preprocess, config.model["max_batch_size"], config.threads(), device_id, device_id is not None
         )
 
-    def faces(self, requests: list) -> list[Any]:
+    def faces(self, requests: list[pb_utils.InferenceRequest]) -> list[Any]:
         """IMAGE (b, L) uint8 and ROI (b, 4) of each request -> its faces (b, 224, 224, 3) uint8 RGB, or its error.
 
         The faces are of NumPy on the CPU, of CuPy on a GPU. A request's fault never becomes its batch's.
@@ -49,7 +50,7 @@ class Decoder:
         faces = iter(self.pipeline.run(IMAGE=images, ROI=rois))
         return [work.error or together([next(faces) for _ in work.images]) for work in works]
 
-    def _check(self, request) -> Work:
+    def _check(self, request: pb_utils.InferenceRequest) -> Work:
         work = Work(list(input_array(request, "IMAGE")), list(input_array(request, "ROI")))
         try:
             check_all(work.images, work.rois, self.limits)
@@ -58,7 +59,7 @@ class Decoder:
         return work
 
 
-def together(faces: list[np.ndarray | ImageError]) -> Any:
+def together(faces: list[Any]) -> Any:
     """One request's faces as one array, where they are; or the error that decoding one of them met."""
     error = next((face for face in faces if isinstance(face, ImageError)), None)
     if error:

@@ -34,17 +34,17 @@ class TritonPythonModel:
             raise ValueError(f"max_faces is at least 1, got {self.max_faces}")
         self.threads = ThreadPoolExecutor(self.max_faces)  # they only wait
 
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         return [self.answer(request) for request in requests]
 
-    def answer(self, request) -> pb_utils.InferenceResponse:
+    def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         try:
             rows = self.judge(request)
         except Exception as exc:  # left alone, its traceback with the server's paths would reach the caller
             return failed(exc)
         return pb_utils.InferenceResponse([output(name, rows[name]) for name in request.requested_output_names()])
 
-    def judge(self, request) -> dict[str, np.ndarray]:
+    def judge(self, request: pb_utils.InferenceRequest) -> dict[str, np.ndarray]:
         """Every output of this model for one request, but only those of JUDGED that it asked for."""
         image = input_array(request, "IMAGE").copy()  # writable: each call to another model would copy it again
         wanted = [name for name in JUDGED if name in request.requested_output_names()]
@@ -68,7 +68,7 @@ class TritonPythonModel:
             return [judge_face(image, rois[0], wanted)]
         return list(self.threads.map(lambda roi: judge_face(image, roi, wanted), rois))
 
-    def limit(self, request) -> int:
+    def limit(self, request: pb_utils.InferenceRequest) -> int:
         """How many faces to judge: MAX_FACES of the request within 1 and the configured maximum."""
         if pb_utils.get_input_tensor_by_name(request, "MAX_FACES") is None:
             return self.max_faces

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -37,12 +39,11 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         config = Config(args)
         kept = json.loads(Path(args["model_repository"], args["model_version"], "calibration.json").read_text())
-        part = lambda kind: {f.name: kept[f.name] for f in fields(kind) if f.name in kept}  # noqa: E731
         rates = Rates(float(config.parameter("alpha", "0.03")), float(config.parameter("beta", "0.02")))
         defaults = {"review_after_s": 10} | {name: kept[name] for name in ("change_bound", "jump")}
         given = {name: float(config.parameter(name, str(value))) for name, value in defaults.items()}
-        self.settings = DecisionSettings(rates, ScoreCalibration(**part(ScoreCalibration)), **given)
-        self.limits = LookLimits(**part(LookLimits))
+        self.settings = DecisionSettings(rates, ScoreCalibration(**part(kept, ScoreCalibration)), **given)
+        self.limits = LookLimits(**part(kept, LookLimits))
         self.calibrated_version = kept["model_version"]
         self.model_version: int | None = None  # of the classifier, once it has answered
         self.faces = int(config.parameter("faces", "4"))
@@ -50,10 +51,10 @@ class TritonPythonModel:
         self.image_limits = config.limits()
         self.streams = Streams(float(config.parameter("idle_s", "65")))
 
-    async def execute(self, requests: list) -> list:
+    async def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         return await asyncio.gather(*(self.answer(request) for request in requests))
 
-    async def answer(self, request) -> pb_utils.InferenceResponse:
+    async def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         key, flags = request.correlation_id(), request.flags()
         try:
             stream = self.stream(request, key, bool(flags & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START))
@@ -66,7 +67,7 @@ class TritonPythonModel:
             if forgotten:
                 pb_utils.Logger.log_info(f"idle streams forgotten: {forgotten}, kept: {len(self.streams)}")
 
-    def stream(self, request, key: str | int, start: bool) -> Stream:
+    def stream(self, request: pb_utils.InferenceRequest, key: str | int, start: bool) -> Stream:
         """The request's stream; a start makes a new one, or the one that RESUME describes."""
         if not start:
             try:
@@ -83,7 +84,7 @@ class TritonPythonModel:
         self.streams.put(key, stream)
         return stream
 
-    async def frame(self, request, stream: Stream) -> tuple[bool, np.ndarray | None]:
+    async def frame(self, request: pb_utils.InferenceRequest, stream: Stream) -> tuple[bool, np.ndarray | None]:
         """Count the request's frame if it is new; whether it was counted, and the subject's heat map if asked for."""
         frame, time_s = int(input_array(request, "FRAME")[0, 0]), float(input_array(request, "TIME")[0, 0])
         if frame <= stream.last_frame:
@@ -115,7 +116,7 @@ class TritonPythonModel:
             )
         self.model_version = version
 
-    async def place(self, request, stream: Stream, look: Look, time_s: float) -> None:
+    async def place(self, request: pb_utils.InferenceRequest, stream: Stream, look: Look, time_s: float) -> None:
         """Faces of this frame: the known ones followed, or all of them found."""
         if not stream.detection_due(time_s) and stream.follow(look, time_s):
             return
@@ -125,15 +126,16 @@ class TritonPythonModel:
         stream.detected(box, found["CONFIDENCE"], landmark, time_s)
 
     def response(
-        self, request, stream: Stream, counted: bool, heatmap: np.ndarray | None
+        self, request: pb_utils.InferenceRequest, stream: Stream, counted: bool, heatmap: np.ndarray | None
     ) -> pb_utils.InferenceResponse:
         """What the request asked for."""
         subject, state = stream.tracker.subject, answer.state(stream)
-        person = stream.people.get(subject.id) if subject else stream.people.get(stream.subject_id)
+        whose = subject.id if subject else stream.subject_id
+        person = None if whose is None else stream.people.get(whose)
         height, width = stream.picture
         box = subject.box * [width, height, width, height] if subject else np.zeros(4)
         events = stream.fresh if counted else []
-        made = {
+        made: dict[str, Callable[[], np.ndarray]] = {
             "STATE": lambda: np.array([[STATES.index(state)]], np.int32),
             "FAKE_PROBABILITY": lambda: np.array([[answer.probability(stream, person)]], np.float32),
             "TRACK": lambda: np.array([[subject.id if subject else -1]], np.int32),
@@ -141,11 +143,19 @@ class TritonPythonModel:
             "HEATMAP": lambda: np.zeros((1, 14, 14), np.float32) if heatmap is None else heatmap,
             "RESUME": lambda: np.frombuffer(answer.resume(stream), np.uint8)[None],
         }
-        texts = {"EVENT": lambda: events, "DETAIL": lambda: answer.detail(stream, counted, self.model_version)}
+        texts: dict[str, Callable[[], Any]] = {
+            "EVENT": lambda: events,
+            "DETAIL": lambda: answer.detail(stream, counted, self.model_version),
+        }
         wanted = request.requested_output_names()
         tensors = [output(name, make()) for name, make in made.items() if name in wanted]
         tensors += [text_output(name, json.dumps(make())) for name, make in texts.items() if name in wanted]
         return pb_utils.InferenceResponse(tensors)
+
+
+def part(kept: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """Those of the kept constants that a dataclass holds."""
+    return {field.name: kept[field.name] for field in fields(kind) if field.name in kept}
 
 
 def see(data: bytes, info: ImageInfo) -> Look:
@@ -156,7 +166,7 @@ def see(data: bytes, info: ImageInfo) -> Look:
         raise undecoded(exc) from exc
 
 
-def size(info) -> np.ndarray:
+def size(info: ImageInfo) -> np.ndarray:
     """(2,) height, width."""
     return np.array([info.height, info.width])
 

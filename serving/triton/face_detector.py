@@ -29,7 +29,7 @@ class TritonPythonModel:
             limits=config.limits(),
         )
 
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         try:
             images = [input_array(request, "IMAGE") for request in requests]
             return [answer(found) for found in self.detector.detect(images)]

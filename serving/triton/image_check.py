@@ -20,10 +20,10 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         self.limits = Config(args).limits()
 
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         return [self.answer(request) for request in requests]
 
-    def answer(self, request) -> pb_utils.InferenceResponse:
+    def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         try:
             rois = input_array(request, "ROI")
             check_all(input_array(request, "IMAGE"), rois, self.limits)

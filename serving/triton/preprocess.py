@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -18,7 +20,7 @@ class TritonPythonModel:
         on_gpu = args["model_instance_kind"] == "GPU"
         self.decoder = Decoder(Config(args), int(args["model_instance_device_id"]) if on_gpu else None)
 
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         try:
             faces = self.decoder.faces(requests)
             return [failed(face) if isinstance(face, Exception) else answer(face) for face in faces]
@@ -26,7 +28,7 @@ class TritonPythonModel:
             return [failed(exc) for _ in requests]
 
 
-def answer(faces) -> pb_utils.InferenceResponse:
+def answer(faces: Any) -> pb_utils.InferenceResponse:
     """The faces as a tensor; those of CuPy stay on the GPU, where the next model finds them."""
     tensor = output if isinstance(faces, np.ndarray) else pb_utils.Tensor.from_dlpack
     return pb_utils.InferenceResponse([tensor("FACE", faces)])
