@@ -204,7 +204,7 @@ def test_a_higher_confidence_finds_less(portrait_jpeg: bytes) -> None:
 
 
 def test_missing_weights_say_how_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"python -m serving\.weights"):
+    with pytest.raises(FileNotFoundError, match=r"python -m serving fetch-weights"):
         FaceDetector(tmp_path / "centerface.onnx")
 
 
