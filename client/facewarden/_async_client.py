@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from ._base import CLIENTS, NOTHING_ELSE, BaseClient
-from ._codec import WHOLE, Asked, Call, Priority, Roi, face_call, image_call
+from ._base import USE_CLIENT_DEFAULT, BaseClient
+from ._call import Call
 from ._errors import FacewardenError
-from ._feed import AsyncFeed
 from ._image import Image, image_bytes, image_path
-from ._retry import Retry
-from ._session import END_S, Session
-from ._status import Canary, Status, canary_calls, canary_of, loaded, read_status
+from ._read_ahead import AsyncReadAhead
+from ._session import END_TIMEOUT_S, Session
+from ._status import Canary, Status, canary_requests, loaded_models, read_status, to_canary
 from ._stream import FrameVerdict
-from ._verdict import FaceVerdict, Verdict, failed
-from ._video import MAX_SIDE_PX, Drop, Frame, Source, ahead, timed_frames_async
-from ._window import in_order_async
+from ._verdict import FaceVerdict, Verdict
+from ._window import map_in_order_async
+from .video import MAX_SIDE_PX, Drop, Frame, Source, reads_ahead, timed_frames_async
+from .wire import WHOLE_PICTURE, Priority, Request, RequestOptions, Roi, face_request, image_request
 
 T = TypeVar("T")
+Keywords: TypeAlias = dict[str, Any]
 
 
 class AsyncClient(BaseClient):
     """A connection to a Facewarden server, for the event loop that makes the first call. Client is its twin.
 
-    Every call raises FacewardenError; its ``timeout_s`` and ``headers`` override and extend those of the client. A
+    Every call may raise FacewardenError. Its ``timeout_s`` replaces the client's, its ``headers`` are added to them. A
     task that is cancelled cancels its call on the server.
     """
 
@@ -41,12 +41,12 @@ class AsyncClient(BaseClient):
         heatmap: bool = False,
         max_faces: int | None = None,
         priority: Priority | None = None,
-        timeout_s: float | None = CLIENTS,
+        timeout_s: float | None = USE_CLIENT_DEFAULT,
         headers: Mapping[str, str] | None = None,
     ) -> Verdict:
         """Find the faces of one image and judge each; see Client.check_image."""
-        asked = self._asked("interactive", priority, heatmap, max_faces)
-        return await self._check(image, asked, self._retry(timeout_s), headers)
+        options = self._request_options("interactive", priority, heatmap, max_faces)
+        return await self._check(image, options, self._call(timeout_s, headers))
 
     def check_images(
         self,
@@ -55,32 +55,36 @@ class AsyncClient(BaseClient):
         heatmap: bool = False,
         max_faces: int | None = None,
         priority: Priority | None = None,
-        timeout_s: float | None = CLIENTS,
+        timeout_s: float | None = USE_CLIENT_DEFAULT,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[Verdict, None]:
         """Check many images and yield one verdict for each, in order; see Client.check_images."""
-        asked = self._asked("bulk", priority, heatmap, max_faces)
-        self._retry(timeout_s)  # a wrong timeout is told now, not once for each image
+        options = self._request_options("bulk", priority, heatmap, max_faces)
+        self._call(timeout_s, headers)  # raises for a wrong timeout now, not with the first verdict
 
         async def check(image: Image) -> Verdict:
-            return await self._try(image, asked, self._retry(timeout_s), headers)
+            call = self._call(timeout_s, headers)
+            try:
+                return await self._check(image, options, call)
+            except FacewardenError as exc:
+                return Verdict.failed(exc, image_path(image), call.elapsed_ms)
 
-        return in_order_async(check, images, self._options.in_flight)
+        return map_in_order_async(check, images, self._in_flight)
 
     async def check_face(
         self,
         image: Image,
-        roi: Roi = WHOLE,
+        roi: Roi = WHOLE_PICTURE,
         *,
         heatmap: bool = False,
         priority: Priority | None = None,
-        timeout_s: float | None = CLIENTS,
+        timeout_s: float | None = USE_CLIENT_DEFAULT,
         headers: Mapping[str, str] | None = None,
     ) -> FaceVerdict:
         """Judge one face whose place is known; see Client.check_face."""
-        retry = self._retry(timeout_s)
-        call = face_call(await _image_bytes(image), roi, self._asked("interactive", priority, heatmap))
-        return await self._infer(call, retry, headers)
+        call = self._call(timeout_s, headers)
+        request = face_request(await _image_bytes(image), roi, self._request_options("interactive", priority, heatmap))
+        return await self._infer(request, call)
 
     async def watch(
         self,
@@ -91,46 +95,53 @@ class AsyncClient(BaseClient):
         window: int = 4,
         fps: float | None = None,
         max_side_px: int | None = MAX_SIDE_PX,
-        timeout_s: float | None = CLIENTS,
+        timeout_s: float | None = USE_CLIENT_DEFAULT,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[FrameVerdict, None]:
         """Watch a stream and yield, in order, its running verdict after each frame; see Client.watch."""
-        self._retry(timeout_s)
+        self._call(timeout_s, headers)
         session = Session(heatmap)
         source = timed_frames_async(frames, fps, max_side_px)
-        feed = AsyncFeed(source, window, drop == "oldest") if ahead(frames, drop, window, fps, max_side_px) else None
+        ahead = reads_ahead(frames, drop, window, fps, max_side_px)
+        reader = AsyncReadAhead(source, window, drop == "oldest") if ahead else None
         try:
-            async with aclosing(feed.items() if feed else source) as items:
+            async with aclosing(reader.items() if reader else source) as items:
                 async for frame in items:
-                    dropped = feed.dropped if feed else 0
-                    yield await self._watch(session, frame, dropped, self._retry(timeout_s), headers)
+                    dropped = reader.dropped if reader else 0
+                    yield await self._watch(session, frame, dropped, self._call(timeout_s, headers))
         finally:
             if (end := session.end()) and not self._closed:
                 with suppress(FacewardenError):
-                    await self._infer(end, self._retry(END_S, retries=0), headers)
+                    await self._infer(end, self._call(END_TIMEOUT_S, headers, retries=0))
 
-    async def ping(self, *, timeout_s: float | None = CLIENTS, headers: Mapping[str, str] | None = None) -> float:
-        """Latency in ms of the smallest question, whether the server lives; see Client.ping."""
-        retry = self._retry(timeout_s, retries=2)
-        await self._send("is_server_live", retry, headers)
-        return retry.elapsed_ms
+    async def ping(
+        self, *, timeout_s: float | None = USE_CLIENT_DEFAULT, headers: Mapping[str, str] | None = None
+    ) -> float:
+        """Ask whether the server lives, and return the latency in ms; see Client.ping."""
+        call = self._call(timeout_s, headers, retries=2)
+        await self._send("is_server_live", call)
+        return call.elapsed_ms
 
-    async def status(self, *, timeout_s: float | None = CLIENTS, headers: Mapping[str, str] | None = None) -> Status:
+    async def status(
+        self, *, timeout_s: float | None = USE_CLIENT_DEFAULT, headers: Mapping[str, str] | None = None
+    ) -> Status:
         """Look at the server; see Client.status."""
         await self.ping(timeout_s=timeout_s, headers=headers)
 
         async def ask(method: str, *arguments: str) -> Any:
-            return await self._send(method, self._retry(timeout_s, retries=0), headers, *arguments)
+            return await self._send(method, self._call(timeout_s, headers, retries=0), *arguments)
 
-        metadata, live, ready = (
-            await ask("get_server_metadata"),
-            await ask("is_server_live"),
-            await ask("is_server_ready"),
-        )
-        found = loaded(await ask("get_inference_statistics"))
-        models = {model: bool(await ask("is_model_ready", *model)) for model in found}
-        calls = canary_calls()
-        canaries = {c.model_name: await self._canary(c, self._retry(timeout_s, retries=0), headers) for c in calls}
+        async def canary(request: Request[Any]) -> Canary:
+            try:
+                return to_canary(await self._infer(request, self._call(timeout_s, headers, retries=0)))
+            except FacewardenError as exc:
+                return Canary(error=exc)
+
+        metadata = await ask("get_server_metadata")
+        live, ready = await ask("is_server_live"), await ask("is_server_ready")
+        loaded = loaded_models(await ask("get_inference_statistics"))
+        models = {model: bool(await ask("is_model_ready", *model)) for model in loaded}
+        canaries = {request.model_name: await canary(request) for request in canary_requests()}
         return read_status(self.url, metadata, live, ready, models, canaries)
 
     async def close(self) -> None:
@@ -142,68 +153,45 @@ class AsyncClient(BaseClient):
     async def __aenter__(self) -> AsyncClient:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
     def _open(self) -> None:
         self._closed = False
-        self._triton: Any = None  # made by the first call, for a channel belongs to the loop that makes it
+        self._triton: Any = None  # the first call makes it, for a channel belongs to the loop that made it
 
-    async def _check(self, image: Image, asked: Asked, retry: Retry, headers: Mapping[str, str] | None) -> Verdict:
-        return await self._infer(image_call(await _image_bytes(image), asked, image_path(image)), retry, headers)
+    async def _check(self, image: Image, options: RequestOptions, call: Call) -> Verdict:
+        return await self._infer(image_request(await _image_bytes(image), options, image_path(image)), call)
 
-    async def _try(self, image: Image, asked: Asked, retry: Retry, headers: Mapping[str, str] | None) -> Verdict:
+    async def _watch(self, session: Session, frame: Frame, dropped: int, call: Call) -> FrameVerdict:
         try:
-            return await self._check(image, asked, retry, headers)
+            request = session.request(frame.number, frame.time_s, await _image_bytes(frame.image), dropped)
+            return await self._infer(request, call)
         except FacewardenError as exc:
-            return failed(exc, image_path(image), retry.elapsed_ms)
+            return session.failed(exc, frame.number, frame.time_s, call.elapsed_ms)
 
-    async def _watch(
-        self, session: Session, frame: Frame, dropped: int, retry: Retry, headers: Mapping[str, str] | None
-    ) -> FrameVerdict:
-        try:
-            call = session.call(frame.number, frame.time_s, await _image_bytes(frame.image), dropped)
-            return await self._infer(call, retry, headers)
-        except FacewardenError as exc:
-            return session.failed(exc, frame.number, frame.time_s, retry.elapsed_ms)
-
-    async def _canary(self, call: Call[Any], retry: Retry, headers: Mapping[str, str] | None) -> Canary:
-        try:
-            return canary_of(await self._infer(call, retry, headers))
-        except FacewardenError as exc:
-            return Canary(error=exc)
-
-    async def _infer(self, call: Call[T], retry: Retry, headers: Mapping[str, str] | None) -> T:
-        result = await self._send("infer", retry, headers, again=call.again, **call.arguments)
-        return call.read(result.as_numpy, retry.elapsed_ms)
+    async def _infer(self, request: Request[T], call: Call) -> T:
+        result = await self._send("infer", call, retry_arguments=request.retry_arguments, **request.arguments())
+        return request.read(result.as_numpy, call.elapsed_ms)
 
     async def _send(
-        self,
-        method: str,
-        retry: Retry,
-        headers: Mapping[str, str] | None,
-        *args: Any,
-        again: Mapping[str, Any] = NOTHING_ELSE,
-        **arguments: Any,
+        self, method: str, call: Call, *args: Any, retry_arguments: Callable[[], Keywords] = dict, **keywords: Any
     ) -> Any:
-        """Call tritonclient, again (with the arguments of ``again``) where that is safe; the only place that waits."""
-        metadata = self._options.metadata(headers)
+        """Call tritonclient, and again where that is safe. All waiting for the server is here."""
         while not self._closed:
-            self._triton = self._triton or InferenceServerClient(**self._options.connection())
+            self._triton = self._triton or InferenceServerClient(**self._connection_arguments())
             try:
-                call = getattr(self._triton, method)
-                return await call(*args, headers=metadata, client_timeout=retry.left_s, **arguments)
+                send = getattr(self._triton, method)
+                return await send(*args, headers=call.metadata, client_timeout=call.left_s, **keywords)
             except InferenceServerException as exc:
                 error = self._error(exc)
-                if (pause_s := retry.pause_s(error)) is None:
-                    raise retry.cause(error) from exc
-            arguments |= again
+                if (pause_s := call.pause_s(error)) is None:
+                    raise call.error_to_raise(error) from exc
+            keywords |= retry_arguments()
             await asyncio.sleep(pause_s)
         raise self._closed_error()
 
 
 async def _image_bytes(image: Image) -> bytes:
-    """Files and arrays take a thread: reading and compressing would hold the loop up."""
+    """Files and arrays are read and compressed in a thread, for that would block the loop."""
     return image if isinstance(image, bytes) else await asyncio.to_thread(image_bytes, image)

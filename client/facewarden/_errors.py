@@ -106,7 +106,7 @@ _WRAPPERS = (
     (r"^in ensemble '[^']*',\s*", ""),
     (r"^Failed to process the request\(s\) for model (instance )?'[^']*',\s*message:\s*", ""),
     (r"^TritonModelException:\s*", ""),
-    (r"^invalid input:\s*", ""),  # how the server marks the caller's fault, for where the code is lost
+    (r"^invalid input:\s*", ""),  # marks the caller's fault, where the code is lost
     (r"^Model \S+ - Error when running inference:\s*", ""),
     (r"^failed to connect to all addresses; last error: (\w+: )?", ""),
     (r"^(ipv[46]|unix):\S+: ", ""),

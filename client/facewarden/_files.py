@@ -1,4 +1,4 @@
-"""Paths on the command line -> the images to send, and the file of results that an interrupted run takes up again."""
+"""Paths on the command line -> the images to send; and the file of results, which a later run continues."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any, BinaryIO
 
 from ._verdict import Verdict
@@ -27,16 +26,16 @@ class ResultsError(Exception):
 def find_images(paths: Iterable[str]) -> list[str]:
     """Files as given, whatever their names, and the images below each folder, sorted.
 
-    A folder without an image, or one that cannot be read, is listed itself: sending it tells what is wrong with it.
+    A folder without an image, or one that cannot be read, is listed itself; the attempt to send it says what is wrong.
     """
     found: list[str] = []
     for path in paths:
-        below = sorted(_below(path), key=lambda name: name.split(os.sep)) if os.path.isdir(path) else []
-        found += below or [path]
+        images = sorted(_images_below(path), key=lambda name: name.split(os.sep)) if os.path.isdir(path) else []
+        found += images or [path]
     return found
 
 
-def _below(folder: str) -> Iterator[str]:
+def _images_below(folder: str) -> Iterator[str]:
     unreadable: list[OSError] = []
     for parent, _, names in os.walk(folder, onerror=unreadable.append):
         yield from (os.path.join(parent, name) for name in names if name.lower().endswith(IMAGE_SUFFIXES))
@@ -44,30 +43,34 @@ def _below(folder: str) -> Iterator[str]:
 
 
 def require_writable(path: str) -> None:
-    """Raises ResultsError where a file that is written at the end could not be."""
-    there = os.path.exists(path)
+    """Raises ResultsError where ``path`` cannot be written; nothing is left behind."""
+    existed = os.path.exists(path)
     try:
         open(path, "ab").close()
     except OSError as exc:
         raise ResultsError(f"'{path}' cannot be written: {exc.strerror}.") from exc
-    if not there:
+    if not existed:
         os.remove(path)
 
 
 class Results:
-    """JSON Lines or CSV, one record an image, each written whole as soon as it is known.
+    """A file in JSON Lines or CSV with a record for each image, written as soon as it is known.
 
-    What an earlier run left is read on opening; a half-written last record is cut off, for its image is asked again.
+    On opening, the records of earlier runs are read. A half-written last record is cut off, and its image asked again.
+
     Raises ResultsError where the file is of another kind or cannot be written.
     """
 
     def __init__(self, path: str) -> None:
-        self._format = _format(path)
-        self._failed: dict[str, list[bool]] = {}  # by path, one for each time that the path was answered
+        suffix = os.path.splitext(path)[1].lower()
+        if suffix not in _FORMATS:
+            raise ResultsError(f"'{path}' must end in .jsonl or .csv.")
+        self._format = _FORMATS[suffix]()
+        self._earlier: dict[str, list[bool]] = {}  # path -> whether it failed, for each time that it was answered
         try:
             with ExitStack() as opened:
                 self._file: BinaryIO = opened.enter_context(open(path, "a+b"))
-                self._take_up(path)
+                self._read_earlier(path)
                 self._opened = opened.pop_all()
         except OSError as exc:
             raise ResultsError(f"'{path}' cannot be written: {exc.strerror}.") from exc
@@ -75,22 +78,20 @@ class Results:
     def __enter__(self) -> Results:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._opened.close()
 
-    def answered(self, path: str) -> bool | None:
-        """None if ``path`` is still to be asked, else whether its answer was an error; counts one answer off."""
-        left = self._failed.get(path)
-        return left.pop(0) if left else None
+    def take_answer(self, path: str) -> bool | None:
+        """Take out an earlier answer for ``path``: whether it was an error; None where there is no answer left."""
+        answers = self._earlier.get(path)
+        return answers.pop(0) if answers else None
 
     def write(self, verdict: Verdict) -> None:
-        """Append one record; it is in the system's hands when this returns."""
+        """Append one record, so that it is kept even if this process is killed next."""
         self._file.write(self._format.line(verdict.to_json()))
         self._file.flush()
 
-    def _take_up(self, path: str) -> None:
+    def _read_earlier(self, path: str) -> None:
         self._file.seek(0)
         end = number = 0
         for number, record in enumerate(self._format.records(self._file), 1):
@@ -99,24 +100,24 @@ class Results:
             except (ValueError, KeyError, TypeError, csv.Error) as exc:
                 raise ResultsError(f"'{path}' is no file of results: record {number} is something else.") from exc
             if answer is not None:
-                self._failed.setdefault(answer[0], []).append(answer[1])
+                self._earlier.setdefault(answer[0], []).append(answer[1])
             end += len(record)
-        self._cut(path, end, self._format.begin(number + 1))
+        self._cut_half_record(path, end, self._format.start(number + 1))
 
-    def _cut(self, path: str, end: int, begin: bytes) -> None:
-        """Drop what follows ``end``, which is half a record that began like ours, or nothing."""
+    def _cut_half_record(self, path: str, end: int, start: bytes) -> None:
+        """Drop what follows ``end``: nothing, or half a record, which begins like ``start``."""
         self._file.seek(end)
-        half = self._file.read(len(begin))
-        if not begin.startswith(half):
+        half = self._file.read(len(start))
+        if not start.startswith(half):
             raise ResultsError(f"'{path}' is no file of results: its end is something else.")
         self._file.truncate(end)
         if end == 0:
-            self._file.write(self._format.head)
+            self._file.write(self._format.header)
             self._file.flush()
 
 
 class _JsonLines:
-    head = b""
+    header = b""
 
     def line(self, record: dict[str, Any]) -> bytes:
         return (json.dumps(record, allow_nan=False) + "\n").encode()
@@ -124,7 +125,7 @@ class _JsonLines:
     def records(self, file: BinaryIO) -> Iterator[bytes]:
         return (line for line in file if line.endswith(b"\n"))
 
-    def begin(self, number: int) -> bytes:
+    def start(self, number: int) -> bytes:
         return b'{"path": '
 
     def answer(self, record: bytes, number: int) -> tuple[str, bool] | None:
@@ -133,11 +134,16 @@ class _JsonLines:
 
 
 class _Csv:
-    head = (",".join(COLUMNS) + "\n").encode()
+    header = (",".join(COLUMNS) + "\n").encode()
 
     def line(self, record: dict[str, Any]) -> bytes:
+        """The record with its most suspicious face alone, for a row is flat."""
+        face: dict[str, Any] = max(record["faces"], key=lambda face: float(face["fake_probability"]), default={})
+        row = {**record, "faces": len(record["faces"]), "confidence": face.get("confidence")}
+        row |= zip(("x0", "y0", "x1", "y1"), face.get("box", [None] * 4), strict=True)
+        row |= zip(("real_below", "fake_from"), record["threshold"] or [None] * 2, strict=True)
         text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerow(csv_row(record))
+        csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore").writerow(row)
         return text.getvalue().encode("utf-8", "surrogateescape")
 
     def records(self, file: BinaryIO) -> Iterator[bytes]:
@@ -148,8 +154,8 @@ class _Csv:
                 yield record
                 record = b""
 
-    def begin(self, number: int) -> bytes:
-        return self.head if number == 1 else b""
+    def start(self, number: int) -> bytes:
+        return self.header if number == 1 else b""
 
     def answer(self, record: bytes, number: int) -> tuple[str, bool] | None:
         (row,) = csv.reader(io.StringIO(record.decode("utf-8", "surrogateescape"), newline=""), strict=True)
@@ -158,19 +164,4 @@ class _Csv:
         return None if number == 1 else (row[0], row[-1] != "")
 
 
-def csv_row(record: dict[str, Any]) -> list[Any]:
-    """The flat form of one record: the most suspicious face stands for all."""
-    face = max(record["faces"], key=lambda one: float(one["fake_probability"]), default=None)
-    box, confidence = (face["box"], face["confidence"]) if face else ([None] * 4, None)
-    head = [record["path"], record["label"], record["fake_probability"], len(record["faces"]), *box, confidence]
-    threshold = record["threshold"] or [None, None]
-    return [*head, *threshold, record["model_version"], record["latency_ms"], record["error"]]
-
-
-def _format(path: str) -> _JsonLines | _Csv:
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix == ".jsonl":
-        return _JsonLines()
-    if suffix == ".csv":
-        return _Csv()
-    raise ResultsError(f"'{path}' must end in .jsonl or .csv.")
+_FORMATS: dict[str, type[_JsonLines | _Csv]] = {".jsonl": _JsonLines, ".csv": _Csv}

@@ -1,25 +1,26 @@
-"""What ``status`` answers. Readiness alone proves little: a model whose process died still calls itself ready."""
+"""What ``status`` answers.
+
+Readiness alone proves little: a model is still called ready when its process has died. So ``status`` sends a canary,
+a small real inference, to each model that clients call.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from ._codec import WHOLE, Asked, Call, face_call, image_call
 from ._errors import FacewardenError
-from ._png import encode_png
+from ._image import encode_png
 from ._session import Session
 from ._stream import FrameVerdict
 from ._verdict import FaceVerdict, Verdict
+from .wire import WHOLE_PICTURE, Request, RequestOptions, face_request, image_request
 
-CANARIES = (
-    "deepfake_face",
-    "deepfake_image",
-    "deepfake_video",
-)  # what clients call; the rest is behind
+CALLED_MODELS = ("deepfake_face", "deepfake_image", "deepfake_video")  # by clients; these call the others
+Model: TypeAlias = tuple[str, str]  # name, version
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class ModelStatus:
     canary: Canary | None = None  # None: a model that clients do not call
 
     def to_json(self) -> dict[str, Any]:
-        """Flat, errors as sentences."""
+        """Its fields and its canary's on one level; an error as a sentence."""
         canary = self.canary or Canary()
         error = None if canary.error is None else str(canary.error)
         canary_ms = None if canary.latency_ms is None else round(canary.latency_ms, 2)
@@ -65,7 +66,7 @@ class Status:
     def healthy(self) -> bool:
         """The server is ready and every model that clients call has just answered a real request."""
         answered = [model for model in self.models if model.canary and model.canary.error is None]
-        return self.live and self.ready and {model.name for model in answered} == set(CANARIES)
+        return self.live and self.ready and {model.name for model in answered} == set(CALLED_MODELS)
 
     def to_json(self) -> dict[str, Any]:
         """``facewarden status --json``."""
@@ -81,43 +82,38 @@ class Status:
         }
 
 
-def canary_calls() -> list[Call[Any]]:
+def canary_requests() -> list[Request[Any]]:
     """One small request for each model that clients call."""
     ramp = np.arange(64, dtype=np.uint8)
     picture = np.broadcast_to(ramp[:, None, None] + ramp[None, :, None], (64, 64, 3))
-    data, asked = encode_png(picture), Asked()
-    stream = Session().call(0, 0.0, data)
-    ended = replace(stream, sequence={**stream.sequence, "sequence_end": True})
-    return [face_call(data, WHOLE, asked), image_call(data, asked), ended]
+    data, options = encode_png(picture), RequestOptions()
+    frame = Session().request(0, 0.0, data)
+    only_frame = replace(frame, sequence={**frame.sequence, "sequence_end": True})
+    return [face_request(data, WHOLE_PICTURE, options), image_request(data, options), only_frame]
 
 
-def canary_of(answer: FaceVerdict | Verdict | FrameVerdict) -> Canary:
-    """A canary that lives."""
+def to_canary(answer: FaceVerdict | Verdict | FrameVerdict) -> Canary:
+    """The outcome of an inference that was answered."""
     version = answer.so_far.model_version if isinstance(answer, FrameVerdict) else answer.model_version
     return Canary(answer.latency_ms, version)
 
 
-def loaded(statistics: Any) -> list[tuple[str, str]]:
+def loaded_models(statistics: Any) -> list[Model]:
     """Name and version of every model in Triton's statistics.
 
-    The repository index would say the same, but it belongs to model control, which servers keep from clients.
+    Triton's repository index lists them too, but it belongs to model control, and servers may forbid that to clients.
     """
     return [(model.name, model.version) for model in statistics.model_stats]
 
 
 def read_status(
-    url: str,
-    metadata: Any,
-    live: bool,
-    ready: bool,
-    models: Mapping[tuple[str, str], bool],
-    canaries: Mapping[str, Canary],
+    url: str, metadata: Any, live: bool, ready: bool, models: Mapping[Model, bool], canaries: Mapping[str, Canary]
 ) -> Status:
-    """Triton's metadata (protobuf), readiness of each model and the canaries -> status.
+    """Triton's metadata (protobuf), the readiness of each model and the canaries -> status.
 
-    A model that clients call and that is not loaded comes too, with version "-".
+    A model that clients call is listed even where it is not loaded: with version "-".
     """
-    missing = {(name, "-"): False for name in CANARIES if name not in {name for name, _ in models}}
+    missing = {(name, "-"): False for name in CALLED_MODELS if name not in {name for name, _ in models}}
     rows = sorted({**models, **missing}.items())
     version = next((canary.model_version for canary in canaries.values() if canary.model_version is not None), None)
     listed = tuple(ModelStatus(*model, model_ready, canaries.get(model[0])) for model, model_ready in rows)

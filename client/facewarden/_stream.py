@@ -1,10 +1,10 @@
-"""What watching a stream answers: frame by frame, what happened, and the whole."""
+"""Answers about a stream: each frame, the events, and the whole."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,12 @@ from ._errors import FacewardenError
 from ._verdict import Box, Quality
 
 StreamLabel: TypeAlias = Literal["collecting", "real", "fake", "review", "no_face"]
-LABELS: tuple[StreamLabel, ...] = ("collecting", "real", "fake", "review", "no_face")  # as the server numbers them
+STATES: tuple[StreamLabel, ...] = get_args(StreamLabel)  # STATE on the wire is the index, 0 to 4
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something worth telling; ``event`` names it, ``evidence`` holds its numbers. All of them: docs/video.md."""
+    """Something that happened: ``event`` names it, ``evidence`` holds its numbers. docs/video.md lists all events."""
 
     event: str  # "verdict", "swap", "no_face", "new_face", "several_faces", "frozen", "looped", ...
     frame: int
@@ -40,16 +40,14 @@ class StreamFace:
     box: Box  # pixels of the upright frame
     label: StreamLabel  # of this person so far
     fake_probability: float  # of this person so far
-    frame_probability: float | None = None  # of this frame alone, fake and real alike before; None: not judged
+    frame_probability: float | None = None  # of this frame alone, with even odds before; None: not judged
     quality: Quality | None = None
     poor: tuple[str, ...] = ()  # why this frame says too little to count: too_dark, too_blurred, too_small
 
     def to_json(self) -> dict[str, Any]:
         """As in a frame's line."""
         quality = None if self.quality is None else self.quality.to_json()
-        probabilities = {"fake_probability": self.fake_probability, "frame_probability": self.frame_probability}
-        place = {"track": self.track, "box": list(self.box), "label": self.label}
-        return {**place, **probabilities, "quality": quality, "poor": list(self.poor)}
+        return {**vars(self), "box": list(self.box), "quality": quality, "poor": list(self.poor)}
 
 
 @dataclass(frozen=True)
@@ -59,13 +57,13 @@ class Track:
     track: int
     label: StreamLabel
     fake_probability: float
-    subject: bool  # was at some time who the stream was about
-    frames: int  # that counted
+    subject: bool  # whether the stream was about this person at some time
+    frames: int  # that were counted
     poor_frames: int  # too dark, blurred or small to count
     first_s: float | None
     last_s: float
     decided_s: float | None  # time of the first decision; None: undecided
-    decided_frames: int | None  # frames that it took
+    decided_frames: int | None  # how many frames that decision took
 
     def to_json(self) -> dict[str, Any]:
         """As in the summary's line."""
@@ -87,7 +85,7 @@ class Summary:
     model_version: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The last line of ``facewarden watch --json``, less the path and the error that only the command knows."""
+        """The last line of ``facewarden watch --json``, without its path and error, which only the command knows."""
         plain = {**vars(self), "tracks": [track.to_json() for track in self.tracks], "events": dict(self.events)}
         return {"type": "summary", **plain}
 
@@ -96,8 +94,8 @@ class Summary:
 class FrameVerdict:
     """The verdict of the stream up to this frame, and what this frame showed."""
 
-    frame: int  # counted from 0, dropped ones included
-    time_s: float  # in the video; for bare images since the first of them
+    frame: int  # its number from 0; dropped frames have numbers too
+    time_s: float  # in the video; where you give images, since the first of them
     label: StreamLabel | None  # of the person whom the stream is about; None while no frame has been answered
     fake_probability: float | None  # of that person so far, 0.5 without evidence; None without a person
     so_far: Summary

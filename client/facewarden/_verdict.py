@@ -1,9 +1,9 @@
-"""The answers: what the client returns, the rule that turns a probability into a label, and their JSON."""
+"""Answers about pictures, the rule that turns a probability into a label, and their JSON."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from ._errors import FacewardenError
 
 Label: TypeAlias = Literal["real", "review", "fake", "no_face"]
+LABELS: tuple[Label, ...] = get_args(Label)
 Box: TypeAlias = tuple[float, float, float, float]  # x0, y0, x1, y1
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Policy: ``fake`` from ``fake_from`` on, ``real`` below ``real_below``, ``review`` between; both 0..1."""
+    """The label rule: ``fake`` from ``fake_from`` on, ``real`` below ``real_below``, ``review`` between; both 0..1.
+
+    Raises ValueError where the two are out of order or out of range.
+    """
 
     real_below: float
     fake_from: float
@@ -33,12 +37,12 @@ class Threshold:
 
     def to_json(self) -> list[float]:
         """[real_below, fake_from]."""
-        return [_number(self.real_below), _number(self.fake_from)]
+        return [_rounded(self.real_below), _rounded(self.fake_from)]
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How good a look at the face was: variance of the crop's Laplacian, brightness 0..1, side in original pixels."""
+    """How well the face was seen: variance of the crop's Laplacian, brightness 0..1, side in original pixels."""
 
     sharpness: float
     brightness: float
@@ -46,8 +50,8 @@ class Quality:
 
     def to_json(self) -> dict[str, float | None]:
         """Its three numbers by name."""
-        side_px = None if self.side_px is None else _number(self.side_px, 2)
-        return {"sharpness": _number(self.sharpness, 3), "brightness": _number(self.brightness), "side_px": side_px}
+        side_px = None if self.side_px is None else _rounded(self.side_px, 2)
+        return {"sharpness": _rounded(self.sharpness, 3), "brightness": _rounded(self.brightness), "side_px": side_px}
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,9 @@ class Face:
     def to_json(self) -> dict[str, Any]:
         """``box``, ``confidence``, ``fake_probability`` and ``quality``."""
         return {
-            "box": [_number(value, 2) for value in self.box],
-            "confidence": _number(self.confidence),
-            "fake_probability": _number(self.fake_probability),
+            "box": [_rounded(value, 2) for value in self.box],
+            "confidence": _rounded(self.confidence),
+            "fake_probability": _rounded(self.fake_probability),
             "quality": self.quality.to_json(),
         }
 
@@ -92,6 +96,11 @@ class Verdict:
     path: str | None = None  # None for bytes and arrays
     error: FacewardenError | None = None
 
+    @classmethod
+    def failed(cls, error: FacewardenError, path: str | None = None, latency_ms: float = 0.0) -> Verdict:
+        """The verdict that carries an error."""
+        return cls(None, None, path=path, latency_ms=latency_ms, error=error)
+
     @property
     def face(self) -> Face | None:
         """The most suspicious face."""
@@ -99,7 +108,16 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """One line of ``facewarden check --json``."""
-        return {"path": self.path, **verdict_json(self)}
+        return {
+            "path": self.path,
+            "label": self.label,
+            "fake_probability": None if self.fake_probability is None else _rounded(self.fake_probability),
+            "faces": [face.to_json() for face in self.faces],
+            "threshold": None if self.threshold is None else self.threshold.to_json(),
+            "model_version": self.model_version,
+            "latency_ms": _rounded(self.latency_ms, 2),
+            "error": None if self.error is None else str(self.error),
+        }
 
 
 @dataclass(frozen=True)
@@ -116,25 +134,6 @@ class FaceVerdict:
     heatmap: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)  # (14, 14) 0..1 over the crop
 
 
-def verdict_json(verdict: Verdict) -> dict[str, Any]:
-    """What every line about a picture holds, be it an image or a frame."""
-    probability = verdict.fake_probability
-    return {
-        "label": verdict.label,
-        "fake_probability": None if probability is None else _number(probability),
-        "faces": [face.to_json() for face in verdict.faces],
-        "threshold": None if verdict.threshold is None else verdict.threshold.to_json(),
-        "model_version": verdict.model_version,
-        "latency_ms": _number(verdict.latency_ms, 2),
-        "error": None if verdict.error is None else str(verdict.error),
-    }
-
-
-def failed(error: FacewardenError, path: str | None = None, latency_ms: float = 0.0) -> Verdict:
-    """The verdict that carries an error."""
-    return Verdict(None, None, path=path, latency_ms=latency_ms, error=error)
-
-
-def _number(value: float, digits: int = 6) -> float:
-    """FP32 has seven digits; what follows them is noise."""
+def _rounded(value: float, digits: int = 6) -> float:
+    """FP32 has seven digits; further ones are noise."""
     return round(float(value), digits)

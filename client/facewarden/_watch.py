@@ -1,4 +1,4 @@
-"""Watch a video: a line for each event, then a verdict for each person and the whole; --json tells every frame."""
+"""Watch a video: a line for each event, then a verdict for each person and for the whole. --json prints every frame."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from argparse import Namespace
 from contextlib import closing
 from typing import Any
 
-from ._check import LostError, healthy, maybe_lost
+from ._check import ServerLostError, healthy, maybe_lost
 from ._client import Client
 from ._errors import VideoError
 from ._files import require_writable
 from ._report import Report
-from ._show import Progress, event_line, live_line, printable, summary_lines, wants_colour
 from ._stream import FrameVerdict, Summary
-from ._video import Drop, frame_count
+from ._terminal import Progress, event_line, live_line, printable, summary_lines, wants_colour
+from .video import Drop, frame_count
 
 
 def run(args: Namespace, client: Client) -> int:
-    """0: every frame answered; 1: some frame or the video failed. Raises LostError when the server is gone for good."""
+    """0: every frame answered; 1: a frame or the video failed. ServerLostError where the server is gone for good."""
     report = Report() if args.report else None
     if args.report:
         require_writable(args.report)
@@ -30,14 +30,14 @@ def run(args: Namespace, client: Client) -> int:
         printer.summary(summary, error)
     if report:
         report.write(args.report, args.video, summary)
-    if isinstance(error, LostError | KeyboardInterrupt):
+    if isinstance(error, ServerLostError | KeyboardInterrupt):
         raise error
     return 1 if error or summary.failed else 0
 
 
 def _frames(
     args: Namespace, client: Client, printer: _Printer, report: Report | None
-) -> tuple[Summary, VideoError | LostError | KeyboardInterrupt | None]:
+) -> tuple[Summary, VideoError | ServerLostError | KeyboardInterrupt | None]:
     summary = Summary()
     drop: Drop | None = "oldest" if args.live else None
     try:
@@ -48,14 +48,14 @@ def _frames(
                 if report:
                     report.add(frame)
                 if maybe_lost(frame.error) and not healthy(client):
-                    raise LostError(f"The server is lost: {frame.error} {summary.frames} frames were counted.")
-    except (VideoError, LostError, KeyboardInterrupt) as exc:  # Ctrl-C is how a camera's stream ends
+                    raise ServerLostError(f"The server is lost: {frame.error} {summary.frames} frames were counted.")
+    except (VideoError, ServerLostError, KeyboardInterrupt) as exc:  # Ctrl-C is how a camera's stream ends
         return summary, exc
     return summary, None
 
 
 class _Printer:
-    """JSON Lines, or for a person: events and the summary on stdout, the state of things on stderr."""
+    """Prints JSON Lines; or, for a person, events and the summary on stdout and the progress on stderr."""
 
     def __init__(self, args: Namespace, progress: Progress) -> None:
         self._json, self._path, self._progress = args.json, args.video, progress
@@ -72,8 +72,8 @@ class _Printer:
     def summary(self, summary: Summary, error: BaseException | None) -> None:
         self._progress.clear()
         if self._json:
-            told = None if error is None else str(error) or "Interrupted."
-            _print_json({**summary.to_json(), "path": self._path, "error": told})
+            message = None if error is None else str(error) or "Interrupted."
+            _print_json({**summary.to_json(), "path": self._path, "error": message})
             return
         print("\n".join(summary_lines(summary, self._path, self._colour)))
         if isinstance(error, VideoError):

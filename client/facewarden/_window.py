@@ -1,22 +1,13 @@
-"""Many calls, a bounded number of them in flight, answers in the order of the questions; threads and asyncio.
+"""Many calls, at most ``window`` of them in flight, results in the order of the items; for threads and for asyncio.
 
-What was pulled before the caller's iterable raised is answered first, then its exception goes on.
+Where the caller's iterable raises, the items before are answered first, and then its exception is raised.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Coroutine,
-    Generator,
-    Iterable,
-    Iterator,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -24,8 +15,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], window: int) -> Generator[R, None, None]:
-    """Answers of ``function``, called in ``window`` threads; ``items`` is pulled only as answers are taken."""
+def map_in_order(function: Callable[[T], R], items: Iterable[T], window: int) -> Generator[R, None, None]:
+    """Results of ``function``, called in ``window`` threads; ``items`` is pulled only as results are taken."""
     pool = ThreadPoolExecutor(window, "facewarden")
     pending: deque[Future[R]] = deque()
     failure: list[Exception] = []
@@ -38,13 +29,14 @@ def in_order(function: Callable[[T], R], items: Iterable[T], window: int) -> Gen
             yield pending.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    _reraise(failure)
+    if failure:
+        raise failure[0]
 
 
-async def in_order_async(
+async def map_in_order_async(
     function: Callable[[T], Coroutine[Any, Any, R]], items: Iterable[T] | AsyncIterable[T], window: int
 ) -> AsyncGenerator[R, None]:
-    """``in_order`` with tasks; here ``items`` may be asynchronous."""
+    """``map_in_order`` with tasks; here ``items`` may be asynchronous."""
     pending: deque[asyncio.Task[R]] = deque()
     failure: list[Exception] = []
     try:
@@ -57,17 +49,18 @@ async def in_order_async(
     finally:
         for task in pending:
             task.cancel()
-    _reraise(failure)
+    if failure:
+        raise failure[0]
 
 
-def _until_failure(items: Iterable[T], failure: list[Exception]) -> Iterator[T]:
+def _until_failure(items: Iterable[T], failure: list[Exception]) -> Iterable[T]:
     try:
         yield from items
     except Exception as exc:
         failure.append(exc)
 
 
-async def _until_failure_async(items: Iterable[T] | AsyncIterable[T], failure: list[Exception]) -> AsyncIterator[T]:
+async def _until_failure_async(items: Iterable[T] | AsyncIterable[T], failure: list[Exception]) -> AsyncIterable[T]:
     try:
         if isinstance(items, AsyncIterable):
             async for item in items:
@@ -77,8 +70,3 @@ async def _until_failure_async(items: Iterable[T] | AsyncIterable[T], failure: l
                 yield item
     except Exception as exc:
         failure.append(exc)
-
-
-def _reraise(failure: list[Exception]) -> None:
-    for exc in failure:
-        raise exc

@@ -15,11 +15,11 @@ from facewarden import (
     OverloadedError,
     ServerError,
     UnavailableError,
+    Verdict,
 )
-from facewarden._check import maybe_lost, unanswered
-from facewarden._cli import main, parser
-from facewarden._show import printable, verdict_line
-from facewarden._verdict import Verdict
+from facewarden._check import about_server, maybe_lost
+from facewarden._terminal import printable, verdict_line
+from facewarden.cli import connect, main, parser
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def test_usage_is_exit_2(argv: list[str], capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize("kind", [AccessError, DeadlineError, OverloadedError, ServerError, UnavailableError])
 def test_only_an_answer_about_the_picture_itself_is_kept_for_a_run_that_resumes(kind: type[FacewardenError]) -> None:
-    assert unanswered(kind("No."))
+    assert about_server(kind("No."))
     assert maybe_lost(kind("No.")) == (kind is not OverloadedError), "a full queue is asked no more than it is"
-    assert not unanswered(ImageError("Broken.")) and not unanswered(None)
+    assert not about_server(ImageError("Broken.")) and not about_server(None)
 
 
 @pytest.mark.parametrize("command", [["check", "a.jpg"], ["check", "a.jpg", "--json"], ["watch", "a.mp4"], ["status"]],
@@ -89,13 +89,11 @@ def test_a_complete_file_of_results_needs_no_server(nowhere: str, tmp_path: Path
 
 
 def test_the_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    from facewarden._cli import _client
-
     monkeypatch.setenv("FACEWARDEN_TOKEN", "from-environment")
-    with _client(parser().parse_args(["status"])) as client:
-        assert client._options.token == "from-environment"
-    with _client(parser().parse_args(["status", "--token", "given"])) as client:
-        assert client._options.token == "given"
+    with connect(parser().parse_args(["status"])) as client:
+        assert client._metadata()["authorization"] == "Bearer from-environment"
+    with connect(parser().parse_args(["status", "--token", "given"])) as client:
+        assert client._metadata()["authorization"] == "Bearer given"
 
 
 def test_a_file_name_cannot_act_on_the_terminal() -> None:

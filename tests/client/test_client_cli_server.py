@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from facewarden import Verdict
-from facewarden._cli import main
-from facewarden._png import encode_png
+from facewarden._image import encode_png
+from facewarden.cli import main
 
 PHOTO = Path(__file__).parents[2] / "model_repository" / "preprocess" / "warmup" / "face.jpg"
 Run = Callable[..., tuple[int, str, str]]

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from facewarden import ImageError
-from facewarden._codec import read_image
+from facewarden import ImageError, Verdict
 from facewarden._files import COLUMNS, Results, ResultsError, find_images
-from facewarden._verdict import Verdict, failed
+from facewarden.wire import read_image
 
 both = pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
 NAMES = ["a.jpg", "b,c.jpg", 'quo"te.jpg', "line\nbreak.jpg", "ünï.jpg", os.fsdecode(b"not-utf8-\xff.jpg")]
@@ -40,7 +39,7 @@ def test_a_folder_without_images_is_listed_itself(tmp_path: Path) -> None:
 def run(path: Path, names: list[str]) -> tuple[list[str], list[bool]]:
     """One run of the command over these names: which were asked now, which older answers were errors."""
     with Results(str(path)) as results:
-        before = {name: results.answered(name) for name in names}
+        before = {name: results.take_answer(name) for name in names}
         asked = [name for name, known in before.items() if known is None]
         for name in asked:
             results.write(Verdict("no_face", None, path=name))
@@ -71,7 +70,7 @@ def test_a_run_cut_at_any_byte_is_completed(tmp_path: Path, suffix: str) -> None
 def test_errors_are_answers_and_are_remembered(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"out{suffix}"
     with Results(str(path)) as results:
-        results.write(failed(ImageError("The image is empty."), "a.jpg"))
+        results.write(Verdict.failed(ImageError("The image is empty."), "a.jpg"))
     assert run(path, ["a.jpg", "b.jpg"]) == (["b.jpg"], [True])
 
 
@@ -81,14 +80,14 @@ def test_a_path_given_twice_is_answered_twice(tmp_path: Path, suffix: str) -> No
     with Results(str(path)) as results:
         results.write(Verdict("no_face", None, path="a.jpg"))
     with Results(str(path)) as results:
-        assert [results.answered("a.jpg"), results.answered("a.jpg")] == [False, None]
+        assert [results.take_answer("a.jpg"), results.take_answer("a.jpg")] == [False, None]
 
 
 def test_csv_holds_the_most_suspicious_face(tmp_path: Path, image_answer: Callable[..., Any]) -> None:
     path = tmp_path / "out.csv"
     with Results(str(path)) as results:
         results.write(read_image(image_answer(0.1, 0.9).get, None, 5.0, "a.jpg"))
-        results.write(failed(ImageError("The image is empty."), "b.jpg"))
+        results.write(Verdict.failed(ImageError("The image is empty."), "b.jpg"))
     with open(path, newline="") as file:
         first, second = csv.DictReader(file)
     assert tuple(first) == COLUMNS

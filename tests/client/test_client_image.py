@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from facewarden import ImageError
-from facewarden._image import image_bytes, image_path
-from facewarden._png import encode_png
+from facewarden._image import encode_png, image_bytes, image_path
 
 RNG = np.random.default_rng(7)
 NOISE = RNG.integers(0, 256, (31, 17, 3), np.uint8)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from facewarden import AsyncClient, Client, Threshold
-from facewarden._options import normalise
+from facewarden._base import grpc_address
 
 ADDRESSES = {
     "localhost": "localhost:8001",
@@ -22,14 +22,14 @@ ADDRESSES = {
 
 @pytest.mark.parametrize(("url", "address"), ADDRESSES.items(), ids=ADDRESSES)
 def test_address(url: str, address: str) -> None:
-    assert normalise(url) == address
+    assert grpc_address(url) == address
     assert Client(url).url == address
 
 
 @pytest.mark.parametrize("url", ["", "http://localhost:8000", "localhost:8001/v2", "two words"])
 def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
-        normalise(url)
+        grpc_address(url)
 
 
 WRONG: dict[str, dict[str, Any]] = {
@@ -55,31 +55,31 @@ def test_options_that_cannot_work_are_value_errors(kind: type[Client], word: str
 def test_tls_is_on_where_it_is_asked_for(tmp_path: Path) -> None:
     pem = tmp_path / "ca.pem"
     pem.write_text("")
-    assert not Client("localhost")._options.encrypted
-    assert Client("localhost", tls=True)._options.encrypted
-    assert Client("grpcs://localhost")._options.encrypted
-    assert Client("localhost", ca=str(pem))._options.connection()["ssl"]
+    assert not Client("localhost")._connection_arguments()["ssl"]
+    assert Client("localhost", tls=True)._connection_arguments()["ssl"]
+    assert Client("grpcs://localhost")._connection_arguments()["ssl"]
+    assert Client("localhost", ca=str(pem))._connection_arguments()["ssl"]
 
 
 def test_headers_of_client_and_call_are_merged() -> None:
-    options = Client("localhost", token="secret\n", headers={"X-Team": "news", "x-trace": "a"})._options
-    assert options.metadata(None) == {"authorization": "Bearer secret", "x-team": "news", "x-trace": "a"}
-    assert options.metadata({"X-Trace": "b"})["x-trace"] == "b"
-    assert Client("localhost", token=" ")._options.metadata(None) == {}
+    client = Client("localhost", token="secret\n", headers={"X-Team": "news", "x-trace": "a"})
+    assert client._metadata() == {"authorization": "Bearer secret", "x-team": "news", "x-trace": "a"}
+    assert client._metadata({"X-Trace": "b"})["x-trace"] == "b"
+    assert Client("localhost", token=" ")._metadata() == {}
 
 
 def test_secrets_are_not_printed() -> None:
     client = Client("localhost", token="secret", headers={"k": "secret"})
-    assert "secret" not in repr(client) + repr(client._options)
+    assert "secret" not in repr(client) + repr(client._call())
 
 
 def test_a_proxy_is_never_used_for_this_machine() -> None:
     def proxied(url: str) -> bool:
-        arguments = dict(Client(url)._options.connection()["channel_args"])
+        arguments = dict(Client(url)._connection_arguments()["channel_args"])
         return arguments.get("grpc.enable_http_proxy", 1) == 1
 
     assert [proxied(url) for url in ("localhost", "127.0.0.1", "[::1]", "unix:/a", "gpu-3")] == [False] * 4 + [True]
 
 
 def test_thresholds_may_be_a_pair() -> None:
-    assert Client("localhost", threshold=(0.2, 0.8))._options.threshold == Threshold(0.2, 0.8)
+    assert Client("localhost", threshold=(0.2, 0.8))._request_options("bulk").threshold == Threshold(0.2, 0.8)

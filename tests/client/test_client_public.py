@@ -42,7 +42,14 @@ def test_twins_take_the_same_arguments(name: str) -> None:
 
 
 def test_import_needs_neither_pillow_nor_pyav() -> None:
-    code = "import sys, facewarden._cli; sys.exit(any(name in sys.modules for name in ('PIL', 'av', 'cv2', 'torch')))"
+    code = "import sys, facewarden.cli; sys.exit(any(name in sys.modules for name in ('PIL', 'av', 'cv2', 'torch')))"
+    assert subprocess.run([sys.executable, "-W", "error", "-c", code]).returncode == 0
+
+
+def test_the_wire_needs_numpy_alone() -> None:
+    code = (
+        "import sys, facewarden.wire; sys.exit(any(name in sys.modules for name in ('tritonclient', 'grpc', 'google')))"
+    )
     assert subprocess.run([sys.executable, "-W", "error", "-c", code]).returncode == 0
 
 

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from facewarden import ImageError, Threshold
-from facewarden._verdict import failed
+from facewarden import ImageError, Threshold, Verdict
 
 RULE = Threshold(0.3, 0.7)
 LABELS = {
@@ -35,7 +34,7 @@ def test_thresholds_are_ordered_and_within_0_and_1(pair: tuple[float, float]) ->
 
 
 def test_failed_verdict_has_every_key_and_a_sentence() -> None:
-    line = json.loads(json.dumps(failed(ImageError("The image is empty."), "a.jpg", 1.23456).to_json()))
+    line = json.loads(json.dumps(Verdict.failed(ImageError("The image is empty."), "a.jpg", 1.23456).to_json()))
     assert line == {
         "path": "a.jpg",
         "label": None,

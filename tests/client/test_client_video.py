@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from facewarden import VideoError
-from facewarden._video import frame_count, timed_frames, timed_frames_async
+from facewarden.video import frame_count, timed_frames, timed_frames_async
 
 av = pytest.importorskip("av")
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from facewarden._window import in_order, in_order_async
+from facewarden._window import map_in_order, map_in_order_async
 
 
 def run_sync(function: Callable[[Any], Any], items: Iterable[Any], window: int) -> Iterator[Any]:
-    return in_order(function, items, window)
+    return map_in_order(function, items, window)
 
 
 def run_async(function: Callable[[Any], Any], items: Iterable[Any], window: int) -> Iterator[Any]:
@@ -22,7 +22,7 @@ def run_async(function: Callable[[Any], Any], items: Iterable[Any], window: int)
     async def threaded(item: Any) -> Any:
         return await asyncio.to_thread(function, item)
 
-    answers = in_order_async(threaded, items, window)
+    answers = map_in_order_async(threaded, items, window)
     loop = asyncio.new_event_loop()
     try:
         while True:
@@ -40,7 +40,7 @@ both = pytest.mark.parametrize("run", [run_sync, run_async], ids=["sync", "async
 
 
 @both
-def test_answers_come_in_order_however_long_each_takes(run: Any) -> None:
+def test_answers_come_map_in_order_however_long_each_takes(run: Any) -> None:
     rng = random.Random(3)
     delays_s = [rng.random() / 100 for _ in range(60)]
 
@@ -110,6 +110,6 @@ def test_async_input_may_be_asynchronous() -> None:
         async def double(item: int) -> int:
             return item * 2
 
-        return [answer async for answer in in_order_async(double, items(), 2)]
+        return [answer async for answer in map_in_order_async(double, items(), 2)]
 
     assert asyncio.run(main()) == [0, 2, 4, 6, 8]

@@ -21,8 +21,8 @@ import pytest
 from PIL import Image
 
 from facewarden import AsyncClient, Client, FrameVerdict, VideoError
-from facewarden._cli import main as facewarden
 from facewarden._session import Session
+from facewarden.cli import main as facewarden
 from perf import video_clips
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
@@ -148,23 +148,26 @@ def test_a_forgotten_stream_goes_on_and_no_frame_counts_twice(client: Client) ->
     session, pictures = Session(), [frame.image for frame in client.watch(video_clips.genuine(12), fps=10)]
     verdict = None
     for i, picture in enumerate(pictures):
-        call = session.call(i, i / 10, picture)
+        request = session.request(i, i / 10, picture)
         if i % 3 == 2:  # the server counts it, but the client never learns; it sends it again
-            client._send("infer", client._retry(), None, **call.arguments)
-            call = replace(call, inputs=call.again["inputs"], sequence={**call.sequence, "sequence_start": True})
+            client._send("infer", client._call(), **request.arguments())
+            assert request.retry is not None
+            request = replace(request.retry, read=request.read)
         if i % 4 == 3:
             end = session.end()
             assert end is not None
-            client._send("infer", client._retry(), None, **end.arguments)
-        verdict = client._infer(call, client._retry(), None)
+            client._send("infer", client._call(), **end.arguments())
+        verdict = client._infer(request, client._call())
     assert verdict is not None and verdict.so_far.frames == 12 and verdict.so_far.tracks[0].frames == 12
 
 
 def test_a_frame_that_was_counted_is_answered_and_not_counted(client: Client, portrait_jpeg: bytes) -> None:
     session = Session()
-    first = client._infer(session.call(0, 0.0, portrait_jpeg), client._retry(), None)
-    call = replace(session.call(0, 0.0, portrait_jpeg), read=lambda tensors, _: json.loads(tensors("DETAIL").item()))
-    detail: Any = client._infer(call, client._retry(), None)
+    first = client._infer(session.request(0, 0.0, portrait_jpeg), client._call())
+    request = session.request(0, 0.0, portrait_jpeg)
+    detail: Any = client._infer(
+        replace(request, read=lambda answer, _: json.loads(answer("DETAIL").item())), client._call()
+    )
     assert (detail["counted"], detail["summary"]["frames"]) == (False, first.so_far.frames)
 
 
@@ -232,13 +235,13 @@ def test_idle_streams_are_forgotten(new_options: Any, tmp_path: Path, encode: An
     with Server(options) as own, Client(own.url, timeout_s=60) as client:
         sessions = [Session() for _ in range(500)]
         for session in sessions:
-            client._infer(session.call(0, 0.0, nobody), client._retry(), None)
+            client._infer(session.request(0, 0.0, nobody), client._call())
         deadline = time.monotonic() + 120
         while forgotten(options.log) < 500:  # any request lets the model look at its clock
             assert time.monotonic() < deadline, f"{forgotten(options.log)} of 500 were forgotten"
             list(client.watch([nobody]))
             time.sleep(0.5)
-        verdict = client._infer(sessions[0].call(1, 1.0, nobody), client._retry(), None)
+        verdict = client._infer(sessions[0].request(1, 1.0, nobody), client._call())
     assert verdict.so_far.frames == 2
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from facewarden import ImageError, UnavailableError
-from facewarden._feed import AsyncFeed, Feed
+from facewarden._read_ahead import AsyncReadAhead, ReadAhead
 from facewarden._session import Session
 
 TRACK = {
@@ -46,49 +46,55 @@ def tensors() -> Any:
     }.get
 
 
-def sent(call: Any) -> list[str]:
-    return [tensor.name() for tensor in call.inputs]
+def sent(request: Any) -> list[str]:
+    return [tensor.name() for tensor in request.arguments()["inputs"]]
+
+
+def starts_stream(request: Any) -> bool:
+    return bool(request.arguments()["sequence_start"])
 
 
 def test_the_first_frame_starts_the_stream_and_the_others_go_on(tensors: Any) -> None:
     session = Session()
-    first = session.call(0, 0.0, b"jpeg")
-    assert first.arguments["sequence_start"] and sent(first) == ["IMAGE", "TIME", "FRAME"]
+    first = session.request(0, 0.0, b"jpeg")
+    assert starts_stream(first) and sent(first) == ["IMAGE", "TIME", "FRAME"]
     first.read(tensors, 1.0)
-    second = session.call(1, 0.04, b"jpeg")
-    assert "sequence_start" not in second.arguments and sent(second) == ["IMAGE", "TIME", "FRAME"]
-    assert second.arguments["sequence_id"] == first.arguments["sequence_id"]
+    second = session.request(1, 0.04, b"jpeg")
+    assert not starts_stream(second) and sent(second) == ["IMAGE", "TIME", "FRAME"]
+    assert second.arguments()["sequence_id"] == first.arguments()["sequence_id"]
 
 
 def test_a_retry_starts_anew_from_the_last_answer(tensors: Any) -> None:
     session = Session()
-    assert [i.name() for i in session.call(0, 0.0, b"x").again["inputs"]] == ["IMAGE", "TIME", "FRAME"]
-    session.call(0, 0.0, b"jpeg").read(tensors, 1.0)
-    again = session.call(1, 0.04, b"jpeg").again
-    assert again["sequence_start"] and [i.name() for i in again["inputs"]] == ["IMAGE", "TIME", "FRAME", "RESUME"]
+    first = session.request(0, 0.0, b"x")
+    assert first.retry_arguments() == {} and starts_stream(first), "a retry sends the same again"
+    first.read(tensors, 1.0)
+    retried = session.request(1, 0.04, b"jpeg").retry_arguments()
+    assert retried["sequence_start"] and retried["sequence_id"] == first.arguments()["sequence_id"]
+    assert [tensor.name() for tensor in retried["inputs"]] == ["IMAGE", "TIME", "FRAME", "RESUME"]
 
 
 @pytest.mark.parametrize(("error", "starts"), [(ImageError("Bad."), False), (UnavailableError("Gone."), True)])
 def test_after_a_lost_answer_the_next_frame_starts_anew(tensors: Any, error: Any, starts: bool) -> None:
     session = Session()
-    session.call(0, 0.0, b"jpeg").read(tensors, 1.0)
+    session.request(0, 0.0, b"jpeg").read(tensors, 1.0)
     verdict = session.failed(error, 1, 0.04, 5.0)
     assert (verdict.label, verdict.so_far.failed, verdict.error) == ("real", 1, error)
-    assert ("sequence_start" in session.call(2, 0.08, b"jpeg").arguments) == starts
+    assert starts_stream(session.request(2, 0.08, b"jpeg")) == starts
 
 
 def test_a_state_that_the_server_refuses_is_given_up(tensors: Any) -> None:
     session = Session()
-    session.call(0, 0.0, b"jpeg").read(tensors, 1.0)
+    session.request(0, 0.0, b"jpeg").read(tensors, 1.0)
     session.failed(UnavailableError("Gone."), 1, 0.04, 5.0)
-    assert sent(session.call(2, 0.08, b"jpeg")) == ["IMAGE", "TIME", "FRAME", "RESUME"]
+    assert sent(session.request(2, 0.08, b"jpeg")) == ["IMAGE", "TIME", "FRAME", "RESUME"]
     session.failed(ImageError("RESUME is not what this server gave out: other fields."), 2, 0.08, 5.0)
-    anew = session.call(3, 0.12, b"jpeg")
-    assert anew.arguments["sequence_start"] and sent(anew) == ["IMAGE", "TIME", "FRAME"]
+    anew = session.request(3, 0.12, b"jpeg")
+    assert starts_stream(anew) and sent(anew) == ["IMAGE", "TIME", "FRAME"]
 
 
 def test_an_answer_becomes_a_verdict(tensors: Any) -> None:
-    verdict = Session().call(2, 0.2, b"jpeg", dropped=4).read(tensors, 12.0)
+    verdict = Session().request(2, 0.2, b"jpeg", dropped=4).read(tensors, 12.0)
     assert (verdict.label, verdict.fake_probability, verdict.image) == ("real", pytest.approx(0.02), b"jpeg")
     assert (verdict.faces[0].box, verdict.faces[0].frame_probability) == ((1.0, 2.0, 30.0, 40.0), 0.1)
     assert (verdict.events[0].event, verdict.events[0].evidence) == ("swap", {"before": "real", "after": "fake"})
@@ -101,9 +107,9 @@ def test_an_answer_becomes_a_verdict(tensors: Any) -> None:
 def test_a_stream_that_no_frame_began_needs_no_end(tensors: Any) -> None:
     session = Session()
     assert session.end() is None
-    session.call(0, 0.0, b"jpeg").read(tensors, 1.0)
+    session.request(0, 0.0, b"jpeg").read(tensors, 1.0)
     end = session.end()
-    assert end is not None and end.arguments["sequence_end"] and "sequence_start" not in end.arguments
+    assert end is not None and end.arguments()["sequence_end"] and not starts_stream(end)
 
 
 class Source:
@@ -123,24 +129,24 @@ class Source:
 
 
 def test_a_file_waits_for_its_reader_and_nothing_is_lost() -> None:
-    assert list(Feed(iter(range(50)), 3, drop=False).items()) == list(range(50))
+    assert list(ReadAhead(iter(range(50)), 3, drop=False).items()) == list(range(50))
 
 
 def test_of_a_live_source_the_oldest_is_dropped() -> None:
     source = Source(10)
-    feed = Feed(iter(source), 2, drop=True)
-    items = feed.items()
+    reader = ReadAhead(iter(source), 2, drop=True)
+    items = reader.items()
     source.go.release()
     assert next(items) == 0
     source.go.release(9)
     assert source.closed.wait(10)
-    assert list(items) == [8, 9] and feed.dropped == 7
+    assert list(items) == [8, 9] and reader.dropped == 7
 
 
 def test_leaving_ends_the_source() -> None:
     source = Source(1000)
     source.go.release(1000)
-    items = Feed(iter(source), 2, drop=False).items()
+    items = ReadAhead(iter(source), 2, drop=False).items()
     assert next(items) == 0
     items.close()
     assert source.closed.wait(10) and source.pulled < 10
@@ -151,7 +157,7 @@ def test_what_the_source_raises_comes_after_its_last_item() -> None:
         yield 1
         raise ValueError("broken")
 
-    items = Feed(broken(), 2, drop=False).items()
+    items = ReadAhead(broken(), 2, drop=False).items()
     assert next(items) == 1
     with pytest.raises(ValueError, match="broken"):
         next(items)
@@ -165,15 +171,15 @@ def test_the_asynchronous_twin_does_the_same() -> None:
             raise ValueError("broken")
 
     async def main() -> None:
-        assert [i async for i in AsyncFeed(count(20), 3, drop=False).items()] == list(range(20))
-        feed = AsyncFeed(count(10), 2, drop=True)
-        items = feed.items()
+        assert [i async for i in AsyncReadAhead(count(20), 3, drop=False).items()] == list(range(20))
+        reader = AsyncReadAhead(count(10), 2, drop=True)
+        items = reader.items()
         first = await anext(items)
         rest = [i async for i in items]
-        assert first + 1 + len(rest) + feed.dropped - first == 10 and rest[-1] == 9
+        assert first + 1 + len(rest) + reader.dropped - first == 10 and rest[-1] == 9
         with pytest.raises(ValueError, match="broken"):
-            [i async for i in AsyncFeed(count(3, broken=True), 2, drop=False).items()]
-        items = AsyncFeed(count(1000), 2, drop=False).items()
+            [i async for i in AsyncReadAhead(count(3, broken=True), 2, drop=False).items()]
+        items = AsyncReadAhead(count(1000), 2, drop=False).items()
         assert await anext(items) == 0
         await items.aclose()
 

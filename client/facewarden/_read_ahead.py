@@ -1,4 +1,4 @@
-"""A source that is read ahead of its reader: frames are decoded and encoded while the server works on those before.
+"""A source that is read ahead of its reader: frames are decoded and encoded while the server works on earlier ones.
 
 At most ``window`` of them wait. A file waits for its reader; of a live source the oldest waiting frame is dropped.
 """
@@ -14,10 +14,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Feed(Generic[T]):
-    """Pulls ``source`` in a thread of its own from the first ``items()`` on; what it raises comes after its last
-    item.
-    """
+class ReadAhead(Generic[T]):
+    """Pulls ``source`` in a thread as soon as ``items()`` is read; what it raises comes after its last item."""
 
     def __init__(self, source: Iterator[T], window: int, drop: bool) -> None:
         self.dropped = 0
@@ -28,8 +26,8 @@ class Feed(Generic[T]):
         self._failure: Exception | None = None
 
     def items(self) -> Generator[T, None, None]:
-        """Every item in order, less those dropped; to be closed by its reader."""
-        threading.Thread(target=self._pull, name="facewarden-feed", daemon=True).start()
+        """Every item in order, less those dropped; the reader closes it."""
+        threading.Thread(target=self._pull, name="facewarden-read-ahead", daemon=True).start()
         try:
             while True:
                 with self._changed:
@@ -62,25 +60,25 @@ class Feed(Generic[T]):
         except Exception as exc:
             self._failure = exc
         finally:
-            close = getattr(self._source, "close", None)
-            if close:
+            if close := getattr(self._source, "close", None):
                 close()
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
 
 
-class AsyncFeed(Generic[T]):
-    """``Feed`` with a task in the place of the thread."""
+class AsyncReadAhead(Generic[T]):
+    """``ReadAhead`` with a task in the place of the thread."""
 
     def __init__(self, source: AsyncIterator[T], window: int, drop: bool) -> None:
         self.dropped = 0
         self._source, self._window, self._drop = source, window, drop
         self._items: deque[T] = deque()
         self._changed = asyncio.Condition()
+        self._ended = False
 
     async def items(self) -> AsyncGenerator[T, None]:
-        """Every item in order, less those dropped; to be closed by its reader."""
+        """Every item in order, less those dropped; the reader closes it."""
         task = asyncio.create_task(self._pull())
         try:
             while True:
@@ -95,8 +93,6 @@ class AsyncFeed(Generic[T]):
         finally:
             task.cancel()
             await asyncio.wait([task])
-
-    _ended = False
 
     async def _pull(self) -> None:
         try:

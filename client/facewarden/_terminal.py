@@ -1,4 +1,4 @@
-"""What a person sees: lines, colours, a progress bar."""
+"""What a person sees on the terminal: lines, colours, a progress bar."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import os
 import shutil
 import sys
 import time
-from types import TracebackType
 from typing import TextIO
 
 from ._status import ModelStatus, Status
 from ._stream import Event, FrameVerdict, Summary, Track
 from ._verdict import Verdict
 
-_CHANGES = ("verdict", "swap", "score_jump")
+_CHANGES = ("verdict", "swap", "score_jump")  # events whose evidence is what was before and after
 _COLOURS = {"collecting": "2", "real": "32", "review": "33", "fake": "1;31", "no_face": "2", "error": "1;35"}
-HEAD = f"{'verdict':<8} {'p(fake)':>7} {'time':>9}  {'face box':<24}  image"
+HEADER = f"{'verdict':<8} {'p(fake)':>7} {'time':>9}  {'face box':<24}  image"
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Only on a terminal, and not against the user's word (no-color.org)."""
+    """Whether it is a terminal and the user does not forbid colour (no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -29,33 +28,30 @@ def verdict_line(verdict: Verdict, colour: bool) -> str:
     where = f"{_box(verdict):<24}  {printable(verdict.path or '-')}"
     reason = f": {printable(str(verdict.error))}" if verdict.error else ""
     probability, latency = _probability(verdict.fake_probability), f"{verdict.latency_ms:.0f} ms"
-    return f"{painted(label, colour)} {probability:>7} {latency:>9}  {where}{reason}"
+    return f"{coloured(label, colour)} {probability:>7} {latency:>9}  {where}{reason}"
 
 
 def event_line(event: Event, colour: bool) -> str:
     """``  12.40 s  swap           track 1: real -> fake, evidence 4.1``."""
     whose = "" if event.track is None else f"track {event.track}: "
-    evidence = dict(event.evidence)
-    change = (
-        f"{evidence.pop('before')} -> {painted(evidence.pop('after'), colour).rstrip()}"
-        if event.event in _CHANGES
-        else ""
-    )
-    facts = [change, *(f"{name.replace('_', ' ')} {value}" for name, value in evidence.items())]
-    return f"{event.time_s:>8.2f} s  {event.event.replace('_', ' '):<15} {whose}{', '.join(filter(None, facts))}"
+    evidence, facts = dict(event.evidence), []
+    if event.event in _CHANGES:
+        facts = [f"{evidence.pop('before')} -> {coloured(evidence.pop('after'), colour).rstrip()}"]
+    facts += [f"{in_words(name)} {value}" for name, value in evidence.items()]
+    return f"{event.time_s:>8.2f} s  {in_words(event.event):<15} {whose}{', '.join(facts)}"
 
 
 def live_line(frame: FrameVerdict) -> str:
-    """``12.40 s  real  p 0.021``: where the stream stands, for the progress line."""
+    """``12.40 s  real  p 0.021``: the verdict so far, for the progress line."""
     probability = _probability(frame.fake_probability)
     return f"{frame.time_s:8.2f} s  {frame.label or 'no answer':<10} p {probability:<5}  {len(frame.faces)} face(s)"
 
 
 def summary_lines(summary: Summary, path: str, colour: bool) -> list[str]:
-    """A line for each person, then the whole."""
+    """A line for each person, then one for the whole stream."""
     lines = [f"{'track':<6} {'verdict':<8} {'p(fake)':>7}  {'seen':<17} {'frames':>6}  decided"]
     lines += [_track(track, colour) for track in summary.tracks]
-    label = painted(summary.label or "error", colour)
+    label = coloured(summary.label or "error", colour)
     counts = f"{summary.frames} frames, {summary.frames_with_face} with a face, {summary.failed} failed"
     dropped = f", {summary.dropped} left out" if summary.dropped else ""
     return [*lines, f"{label} {_probability(summary.fake_probability):>7}  {counts}{dropped}  {printable(path)}"]
@@ -64,12 +60,12 @@ def summary_lines(summary: Summary, path: str, colour: bool) -> list[str]:
 def _track(track: Track, colour: bool) -> str:
     seen = f"{track.first_s or 0.0:.2f} - {track.last_s:.2f} s"
     decided = "-" if track.decided_s is None else f"at {track.decided_s:.2f} s, after {track.decided_frames} frames"
-    verdict = f"{painted(track.label, colour)} {track.fake_probability:>7.3f}"
+    verdict = f"{coloured(track.label, colour)} {track.fake_probability:>7.3f}"
     return f"{track.track:<6} {verdict}  {seen:<17} {track.frames:>6}  {decided}"
 
 
 def status_lines(status: Status) -> list[str]:
-    """The server in a line or two, then its models."""
+    """A line about the server, then one for each of its models."""
     state = "healthy" if status.healthy else "not healthy"
     version = "" if status.model_version is None else f", classifier version {status.model_version}"
     ready = "ready" if status.ready else "not ready"
@@ -77,14 +73,19 @@ def status_lines(status: Status) -> list[str]:
     return lines + [f"  {_model(model)}" for model in status.models]
 
 
-def painted(label: object, colour: bool) -> str:
-    """The label, padded to a column, coloured."""
+def coloured(label: object, colour: bool) -> str:
+    """The label, padded to the width of its column, in its colour."""
     text = f"{label!s:<8}"
     return f"\033[{_COLOURS[str(label)]}m{text}\033[0m" if colour and label in _COLOURS else text
 
 
+def in_words(name: str) -> str:
+    """A name of the wire as a person writes it: ``no_face`` -> ``no face``."""
+    return name.replace("_", " ")
+
+
 def printable(text: str) -> str:
-    """File names may hold anything; a terminal must not act on it."""
+    """The text with control characters escaped, for a file name may hold any, and a terminal would obey them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
@@ -111,7 +112,7 @@ def _model(model: ModelStatus) -> str:
 
 
 class Progress:
-    """A bar on stderr, only on a terminal and only for work that takes a while."""
+    """A bar on stderr, where that is a terminal; it appears after a tenth of a second."""
 
     def __init__(self, total: int | None, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -123,13 +124,11 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.clear()
 
     def advance(self, note: str = "") -> None:
-        """One more is done, ``note`` tells what it was; redraws at most ten times a second."""
+        """Count one more as done, and show ``note`` before the bar; redraws at most ten times a second."""
         self._done += 1
         if self._on and time.monotonic() - self._drawn_s > 0.1:
             self._drawn_s = time.monotonic()
@@ -137,7 +136,7 @@ class Progress:
             self._stream.flush()
 
     def clear(self) -> None:
-        """Make room for a line."""
+        """Remove the bar, so that a line can be printed."""
         if self._on:
             self._stream.write("\r\033[K")
             self._stream.flush()

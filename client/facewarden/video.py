@@ -1,12 +1,12 @@
-"""Anything that PyAV opens, or images as they come -> numbered frames with their times. PyAV is needed only for the
-first.
+"""What PyAV opens, or images as they come -> numbered frames with their times, and a decoded frame -> JPEG.
 
-A packet that does not decode is left out, as players do; its number is missing then.
+Only video files and JPEG need PyAV. A packet that does not decode is left out, as players do.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._errors import VideoError
-from ._image import Image, checked
+from ._image import Image, require_rgb
 
 if TYPE_CHECKING:
     import av
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 Source: TypeAlias = "str | os.PathLike[str] | Iterable[Image]"
 Drop: TypeAlias = Literal["oldest"]
 MAX_SIDE_PX = 1280  # a face of a sixth of the height still fills the classifier's 224 px
-OPEN_S, READ_S = 10.0, 10.0  # what a network source may take to open, and to send on
-LIVE = {"/dev/video": ("v4l2", {}), "rtsp": (None, {"rtsp_transport": "tcp"})}  # address: format, options
+OPEN_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 10.0  # of a network source
+LIVE_SOURCES = {"/dev/video": ("v4l2", {}), "rtsp": (None, {"rtsp_transport": "tcp"})}  # start: FFmpeg format, options
 
 
 class Frame(NamedTuple):
@@ -40,8 +40,8 @@ class Frame(NamedTuple):
     time_s: float  # from the start of the video; for bare images since the first
 
 
-def ahead(frames: object, drop: Drop | None, window: int, fps: float | None, max_side_px: int | None) -> bool:
-    """Whether frames are fetched before their turn; ValueError for options that cannot work."""
+def reads_ahead(frames: object, drop: Drop | None, window: int, fps: float | None, max_side_px: int | None) -> bool:
+    """Whether frames are pulled before the server is free for them; ValueError for options that cannot work."""
     if fps is not None and not fps > 0:
         raise ValueError(f"fps must be above 0, not {fps}")
     if max_side_px is not None and max_side_px < 1:
@@ -56,13 +56,19 @@ def ahead(frames: object, drop: Drop | None, window: int, fps: float | None, max
 def timed_frames(
     frames: Source, fps: float | None = None, max_side_px: int | None = MAX_SIDE_PX
 ) -> Generator[Frame, None, None]:
-    """Frames of a video as JPEG, or the caller's images, arrays as JPEG where PyAV is there."""
+    """Frames of a video as JPEG, or the caller's images; where PyAV is there, arrays become JPEG too.
+
+    fps: frames a second of the caller's images; None: each gets the time at which it comes
+    max_side_px: larger videos and arrays are scaled down to it; None: never
+
+    Raises VideoError where a video cannot be opened or decoded.
+    """
     if isinstance(frames, str | os.PathLike):
         yield from _decode(os.fsdecode(frames), max_side_px)
         return
-    clock = _Clock(fps)
+    times_s = _times_s(fps)
     for number, image in enumerate(frames):
-        yield Frame(number, _smaller(image, max_side_px), clock(number))
+        yield Frame(number, _as_jpeg(image, max_side_px), next(times_s))
 
 
 async def timed_frames_async(
@@ -70,10 +76,9 @@ async def timed_frames_async(
 ) -> AsyncGenerator[Frame, None]:
     """``timed_frames`` that decodes in a thread; the caller's images may come asynchronously."""
     if isinstance(frames, AsyncIterable):
-        clock, number = _Clock(fps), 0
+        numbers, times_s = itertools.count(), _times_s(fps)
         async for image in frames:
-            yield Frame(number, await asyncio.to_thread(_smaller, image, max_side_px), clock(number))
-            number += 1
+            yield Frame(next(numbers), await asyncio.to_thread(_as_jpeg, image, max_side_px), next(times_s))
         return
     source = timed_frames(frames, fps, max_side_px)
     try:
@@ -84,19 +89,15 @@ async def timed_frames_async(
             source.close()
 
 
-class _Clock:
-    """Times of bare images: by their rate, else by when they come."""
-
-    def __init__(self, fps: float | None) -> None:
-        self._fps = fps
-        self._begin_s: float | None = None
-
-    def __call__(self, number: int) -> float:
-        if self._fps:
-            return number / self._fps
-        now_s = time.monotonic()
-        self._begin_s = now_s if self._begin_s is None else self._begin_s
-        return now_s - self._begin_s
+def _times_s(fps: float | None) -> Iterator[float]:
+    """Times of the caller's images: by their rate, else by when they come."""
+    if fps:
+        for number in itertools.count():
+            yield number / fps
+    begin_s = time.monotonic()
+    yield 0.0
+    while True:
+        yield time.monotonic() - begin_s
 
 
 def frame_count(path: str) -> int | None:
@@ -113,9 +114,9 @@ def _open(path: str) -> av.container.InputContainer:
         import av
     except ImportError as exc:
         raise VideoError("Reading a video file needs PyAV: pip install 'facewarden[video]'.") from exc
-    form, options = next((how for begin, how in LIVE.items() if path.startswith(begin)), (None, {}))
+    form, options = next((how for begin, how in LIVE_SOURCES.items() if path.startswith(begin)), (None, {}))
     try:
-        container = av.open(path, format=form, options=dict(options), timeout=(OPEN_S, READ_S))
+        container = av.open(path, format=form, options=dict(options), timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
     except (av.error.FFmpegError, OSError, ValueError) as exc:
         raise VideoError(f"'{path}' cannot be opened: {getattr(exc, 'strerror', None) or exc}.") from exc
     if not container.streams.video:
@@ -145,29 +146,27 @@ def _good_frames(container: av.container.InputContainer, stream: VideoStream) ->
     from av.error import InvalidDataError
 
     for packet in container.demux(stream):
-        try:
+        with suppress(InvalidDataError):
             yield from packet.decode()
-        except InvalidDataError:
-            continue
 
 
-def _smaller(image: Image, max_side_px: int | None) -> Image:
-    """Arrays become JPEG, in the size that is sent; without PyAV, and whatever is encoded, they stay as they are."""
+def _as_jpeg(image: Image, max_side_px: int | None) -> Image:
+    """An array as JPEG of at most this size; without PyAV the array itself, and encoded images as they are."""
     if not isinstance(image, np.ndarray):
         return image
     try:
         from av import VideoFrame
     except ImportError:
         return image
-    return encode_jpeg(VideoFrame.from_ndarray(np.ascontiguousarray(checked(image)), format="rgb24"), max_side_px)
+    return encode_jpeg(VideoFrame.from_ndarray(np.ascontiguousarray(require_rgb(image)), format="rgb24"), max_side_px)
 
 
 def encode_jpeg(frame: VideoFrame, max_side_px: int | None = None) -> bytes:
     """An upright JPEG of a decoded frame, no side longer than ``max_side_px``.
 
-    JPEG and not PNG: a sixth of the bytes and half of the time, and a video has been compressed harder before. All
-    of the chroma and the lowest quantiser, so that this second compression leaves no trace that a detector could learn:
-    mean error 1.0 of 255 on a 640x480 frame, 10 ms.
+    JPEG takes a sixth of PNG's bytes and half of its time, and a video has been compressed harder before. All of the
+    chroma and the lowest quantiser are kept, so that no trace is left that a detector could learn: on a 640x480 frame
+    the mean error is 1.0 of 255. Such a frame takes 10 ms.
     """
     from av import CodecContext, VideoFrame
 

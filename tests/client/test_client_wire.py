@@ -2,14 +2,28 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from facewarden import ImageError, ServerError, Threshold
-from facewarden._codec import WHOLE, Asked, face_call, image_call, read_face, read_image
+from facewarden.wire import (
+    LABELS,
+    STATES,
+    WHOLE_PICTURE,
+    RequestOptions,
+    face_request,
+    frame_request,
+    image_request,
+    read_face,
+    read_image,
+)
 
+MODELS = Path(__file__).parents[2] / "model_repository"
 Tensors = dict[str, Any]
 Answer = Callable[..., Tensors]
 
@@ -24,49 +38,49 @@ def face_answer(probability: float) -> Tensors:
     }
 
 
-def sent(call: Any) -> dict[str, tuple[list[int], str, bytes]]:
-    return {i.name(): (list(i.shape()), i.datatype(), i._get_content()) for i in call.inputs}
+def sent(request: Any) -> dict[str, tuple[list[int], str, bytes]]:
+    return {i.name(): (list(i.shape()), i.datatype(), i._get_content()) for i in request.arguments()["inputs"]}
 
 
-def asked_for(call: Any) -> set[str]:
-    return {output.name() for output in call.outputs}
+def asked_for(request: Any) -> set[str]:
+    return {output.name() for output in request.arguments()["outputs"]}
 
 
 def test_image_request(image_answer: Answer) -> None:
-    call = image_call(b"abc", Asked(priority="bulk"))
-    assert (call.model_name, call.priority) == ("deepfake_image", 2)
-    assert sent(call) == {"IMAGE": ([3], "UINT8", b"abc")}
-    assert asked_for(call) == set(image_answer(0.1))
+    request = image_request(b"abc", RequestOptions(priority="bulk"))
+    assert (request.model_name, request.priority) == ("deepfake_image", 2)
+    assert sent(request) == {"IMAGE": ([3], "UINT8", b"abc")}
+    assert asked_for(request) == set(image_answer(0.1))
 
 
 def test_max_faces_is_sent_only_when_set() -> None:
-    call = image_call(b"abc", Asked(max_faces=2))
-    assert sent(call)["MAX_FACES"] == ([1], "INT32", np.int32(2).tobytes())
+    request = image_request(b"abc", RequestOptions(max_faces=2))
+    assert sent(request)["MAX_FACES"] == ([1], "INT32", np.int32(2).tobytes())
 
 
 def test_heatmap_is_requested_only_when_asked_for() -> None:
-    assert "HEATMAP" in asked_for(image_call(b"abc", Asked(heatmap=True)))
-    assert "HEATMAP" in asked_for(face_call(b"abc", WHOLE, Asked(heatmap=True)))
-    assert "HEATMAP" not in asked_for(face_call(b"abc", WHOLE, Asked()))
+    assert "HEATMAP" in asked_for(image_request(b"abc", RequestOptions(heatmap=True)))
+    assert "HEATMAP" in asked_for(face_request(b"abc", WHOLE_PICTURE, RequestOptions(heatmap=True)))
+    assert "HEATMAP" not in asked_for(face_request(b"abc", WHOLE_PICTURE, RequestOptions()))
 
 
 def test_face_request() -> None:
-    call = face_call(b"abc", (0.25, 0, 0.75, 1), Asked())
-    assert (call.model_name, call.priority) == ("deepfake_face", 1)
+    request = face_request(b"abc", (0.25, 0, 0.75, 1), RequestOptions())
+    assert (request.model_name, request.priority) == ("deepfake_face", 1)
     roi = np.array([0.25, 0, 0.75, 1], np.float32).tobytes()
-    assert sent(call) == {"IMAGE": ([1, 3], "UINT8", b"abc"), "ROI": ([1, 4], "FP32", roi)}
-    assert asked_for(call) == set(face_answer(0.1))
+    assert sent(request) == {"IMAGE": ([1, 3], "UINT8", b"abc"), "ROI": ([1, 4], "FP32", roi)}
+    assert asked_for(request) == set(face_answer(0.1))
 
 
 def test_a_roi_has_four_numbers() -> None:
     with pytest.raises(ImageError, match="ROI"):
-        face_call(b"abc", (0, 0, 1), Asked())
+        face_request(b"abc", (0, 0, 1), RequestOptions())
 
 
 @pytest.mark.parametrize("wrong", [{"priority": "urgent"}, {"max_faces": 0}], ids=["priority", "max_faces"])
 def test_wrong_wishes_are_value_errors(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Asked(**wrong)
+        RequestOptions(**wrong)
 
 
 def test_no_face_is_an_answer(image_answer: Answer) -> None:
@@ -115,6 +129,32 @@ def test_face_answer() -> None:
     assert (verdict.label, verdict.fake_probability, verdict.logit) == ("review", 0.5, 1.5)
     assert (verdict.model_version, verdict.latency_ms, verdict.quality.side_px) == (3, 5.0, None)
     assert verdict.heatmap is not None and verdict.heatmap.shape == (14, 14)
+
+
+def test_names_of_labels_and_states() -> None:
+    assert LABELS == ("real", "review", "fake", "no_face")
+    assert STATES == ("collecting", "real", "fake", "review", "no_face"), "as the server numbers them"
+
+
+REQUESTS = [
+    face_request(b"abc", WHOLE_PICTURE, RequestOptions(heatmap=True)),
+    image_request(b"abc", RequestOptions(heatmap=True, max_faces=2)),
+    frame_request(b"abc", 0.5, 3, "camera 1", resume=np.zeros((1, 4), np.uint8), heatmap=True),
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda request_: request_.model_name)
+def test_tensors_are_those_of_the_model_s_configuration(request_: Any) -> None:
+    text = (MODELS / request_.model_name / "config.pbtxt").read_text()
+    config = text_format.Parse(text, ModelConfig())
+    batch = [1] if config.max_batch_size else []
+    known = {tensor.name: (DataType.Name(tensor.data_type), [*batch, *tensor.dims]) for tensor in config.input}
+    for name, (shape, kind, _) in sent(request_).items():
+        assert known[name][0] == f"TYPE_{kind}"
+        assert len(shape) == len(known[name][1])
+        assert all(fixed in (-1, side) for fixed, side in zip(known[name][1], shape, strict=True))
+    assert set(known) == set(request_.inputs)
+    assert asked_for(request_) <= {tensor.name for tensor in config.output}
 
 
 STRANGE: dict[str, Tensors] = {
