@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from facewarden import Client, FacewardenError
-from facewarden._cli import main as facewarden
+from facewarden.cli import main as facewarden
 from serving.errors import ServingError, SetupError
 from serving.paths import CACHE, ROOT
 from serving.supervisor.options import Options

@@ -75,7 +75,7 @@ def validation(client: Client, data: Path) -> dict[str, list[Face]]:
 
 def clip(client: Client, path: Path) -> list[Face]:
     """The largest face of each of a clip's first frames."""
-    from facewarden._video import timed_frames
+    from facewarden.video import timed_frames
 
     frames = (frame.image for frame in timed_frames(path) if frame.number < CLIP_FRAMES)
     return [verdict.faces[0] for verdict in client.check_images(frames) if verdict.faces]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from demo.media import portrait
 from export.synthesis.self_blend import self_blended_pair
-from facewarden._video import encode_jpeg
+from facewarden.video import encode_jpeg
 
 SIZE = (640, 480)
 TICKS = 90_000  # a second, in the container's clock

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tritonclient.grpc import InferenceServerClient
 
-from facewarden._codec import WHOLE, Asked, Call, face_call, image_call
+from facewarden.wire import WHOLE_PICTURE, Request, RequestOptions, face_request, image_request
 
 from . import pictures
 
@@ -24,9 +24,9 @@ class Moved:
 
 def moved(client: InferenceServerClient) -> dict[str, Moved]:
     """Bytes of one face and of one photograph with a face, from real requests."""
-    calls: dict[str, Call] = {
-        "deepfake_face": face_call(pictures.face(), WHOLE, Asked()),
-        "deepfake_image": image_call(pictures.photo(), Asked()),
+    calls: dict[str, Request] = {
+        "deepfake_face": face_request(pictures.face(), WHOLE_PICTURE, RequestOptions()),
+        "deepfake_image": image_request(pictures.photo(), RequestOptions()),
     }
     steps = client.get_model_config("deepfake_face").config.ensemble_scheduling.step
     decoded = FACE_BYTES if any(step.model_name == "preprocess" for step in steps) else 0
@@ -37,7 +37,7 @@ def moved(client: InferenceServerClient) -> dict[str, Moved]:
     }
 
 
-def _moved(client: InferenceServerClient, call: Call, between_models: int) -> Moved:
-    result = client.infer(**call.arguments)
-    request = sum(len(tensor._get_content() or b"") for tensor in call.inputs)
+def _moved(client: InferenceServerClient, call: Request, between_models: int) -> Moved:
+    result = client.infer(**call.arguments())
+    request = sum(array.nbytes for array in call.inputs.values())
     return Moved(request, between_models, result.get_response().ByteSize())

@@ -16,7 +16,6 @@ import numpy as np
 from tqdm import tqdm
 
 from facewarden import Client, ImageError, Verdict
-from facewarden._verdict import failed
 from serving.paths import CACHE
 from serving.supervisor.options import Options
 from serving.supervisor.server import Server
@@ -94,4 +93,4 @@ def judge_samples(client: Client, data: Path, samples: list[Sample], title: str)
     """The files as they are, through the served path; what cannot be read is not sent and carries its error."""
     sent = [sample for sample in samples if not sample.unreadable]
     answers = iter(judge(client, ((data / sample.path).read_bytes() for sample in sent), len(sent), title))
-    return [Judged(s, failed(ImageError(s.unreadable)) if s.unreadable else next(answers)) for s in samples]
+    return [Judged(s, Verdict.failed(ImageError(s.unreadable)) if s.unreadable else next(answers)) for s in samples]
