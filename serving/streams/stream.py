@@ -15,11 +15,9 @@ import numpy as np
 
 from .events import Jitter, Lasting, Repeats, Timing, Told
 from .look import Look
-from .people import COLLECTING, FAKE, REVIEW, DecisionSettings, Person
+from .people import DecisionSettings, Person
 from .tracks import TrackedFace, Tracker
 
-NO_FACE = "no_face"
-STATES = (COLLECTING, "real", FAKE, REVIEW, NO_FACE)
 PEOPLE = 16  # kept for the summary; those with the fewest frames go first
 POOR_S = 1.0  # so long must a face be too dark, blurred or small before that is told
 NEW_FACE_DETECTIONS = 2  # a second look, before another face is news

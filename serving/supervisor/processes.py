@@ -1,4 +1,4 @@
-"""Processes of a server as /proc shows them (proc(5)): which stubs live, which hang, what a stop leaves behind."""
+"""Processes of a server: which stubs live, which are stopped, what a stop leaves behind."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 STUB = "triton_python_backend_stub"
 
 
 @dataclass(frozen=True)
 class Stub:
-    """A Python backend stub: its process, the model it hosts, and its state letter (R, S, D, T, Z)."""
+    """A Python backend stub: its process, the model it hosts, and its state as psutil calls it."""
 
     pid: int
     model: str
@@ -24,25 +26,14 @@ class Stub:
 
 
 def stubs(group: int) -> list[Stub]:
-    """The stubs in a process group."""
+    """The stubs in a process group, zombies excepted."""
     found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with suppress(OSError, IndexError, ValueError):
-                stub = _stub(folder, group)
-                if stub:
-                    found.append(stub)
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError, IndexError):
+            if os.getpgid(process.pid) == group and Path((command := process.cmdline())[0]).name == STUB:
+                model = Path(command[1]).parents[1].name  # <model>/<version>/model.py
+                found.append(Stub(process.pid, model, process.status()))
     return sorted(found, key=lambda stub: stub.pid)
-
-
-def _stub(folder: Path, group: int) -> Stub | None:
-    state, _, process_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
-    if int(process_group) != group:
-        return None
-    command = (folder / "cmdline").read_bytes().decode().split("\0")
-    if Path(command[0]).name != STUB:
-        return None
-    return Stub(int(folder.name), Path(command[1]).parents[1].name, state)  # <model>/<version>/model.py
 
 
 def kill(pid: int) -> None:
@@ -56,7 +47,7 @@ def kill_group(group: int, timeout_s: float = 5.0) -> None:
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
     deadline = time.monotonic() + timeout_s
-    while any(stub.state != "Z" for stub in stubs(group)) and time.monotonic() < deadline:
+    while stubs(group) and time.monotonic() < deadline:
         time.sleep(0.01)  # large ones take a moment to give their memory back
 
 

@@ -7,13 +7,15 @@ import time
 from collections import Counter
 from datetime import datetime, timezone
 
+import psutil
+
 from serving.errors import ServerError
 
 from .api import ApiError
 from .canary import CanaryError, probe
 from .server import Server
 
-STOPPED = {"T", "t", "Z"}  # proc(5): stopped, traced, zombie
+STOPPED = {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}
 MAX_HEALS = 3  # in a row for one model; then the server is beyond healing from within
 
 

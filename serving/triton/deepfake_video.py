@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from facewarden.wire import STATES
 from serving.pictures.check import ImageError, ImageInfo, check_image, undecoded
 from serving.pictures.crop import face_roi
 from serving.streams import answer
@@ -22,7 +23,7 @@ from serving.streams.look import Look, look_at
 from serving.streams.people import DecisionSettings
 from serving.streams.registry import Streams
 from serving.streams.sprt import Rates, ScoreCalibration
-from serving.streams.stream import STATES, LookLimits, Score, Stream
+from serving.streams.stream import LookLimits, Score, Stream
 
 from .calls import infer
 from .config import Config
