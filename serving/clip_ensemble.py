@@ -51,8 +51,8 @@ def make(target: Path, repository: Path = REPOSITORY, doubt: Doubt | None = None
         doubt: ask CLIP only where the student's probability is from the first on and below the second; else what the
             student says stands. None: ask about every face.
 
-    Raises SetupError where a file or a library is missing, where the constants were fitted to other graphs, or where
-    the student alone could give another label than the thresholds of both allow.
+    Raises SetupError where a file or a library is missing, or where the constants were fitted to other graphs. The same
+    holds for a `doubt` that leaves the student a label which the thresholds of both would not give.
     """
     served = newest(repository / "classifier")
     ensemble = _fitted(served, doubt)

@@ -26,7 +26,7 @@ def on_cpu(folder: Path, threads: int, max_batch_size: int, precision: str = "in
 
     Args:
         precision: int8 takes `model.int8.onnx`, or `model.onnx` in FP32 where the version has no other; f32, and bf16
-            where the CPU has it, `model.onnx`. Raises ValueError for others, and for what the version has not.
+            where the CPU has it, `model.onnx`. Raises ValueError for others, and where the version lacks the graph.
     """
     runtime = read_manifest(folder).get("runtime", "openvino")
     if runtime == "openvino":
@@ -77,10 +77,9 @@ def int8_session(onnx: Path, threads: int, exact: bool | None = None) -> Any:
 def openvino(onnx: Path, threads: int, max_batch_size: int, precision: str = "f32") -> Graph:
     """OpenVINO on `threads` cores.
 
-    One thread takes about as long for a face in a batch as for one alone (docs/perf-tuning.md), so it has one graph,
-    for one face, and takes a batch face by face. Several threads share out a batch better than a face: one graph for
-    each size, which share their weights. With a fixed shape an image takes 10 to 14 % less time than with a dynamic
-    batch.
+    A fixed shape takes 10 to 14 % less time than a dynamic batch. One thread saves nothing by a batch, so it has one
+    graph, for one face. Several threads share out a batch better than a face: they have a graph for each size of a
+    batch, and the graphs share their weights (docs/performance.md).
 
     Args:
         precision: f32, or bf16 where the CPU has it, else ValueError, of what the graph does not give in INT8. Not
@@ -92,7 +91,7 @@ def openvino(onnx: Path, threads: int, max_batch_size: int, precision: str = "f3
     if precision not in ("f32", "bf16"):
         raise ValueError(f"precision is int8, f32 or bf16, got {precision!r}")
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise ValueError("precision is bf16, which this CPU has not; set it to int8")
+        raise ValueError("precision is bf16, and this CPU does not have it; set it to int8")
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,

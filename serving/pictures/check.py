@@ -1,7 +1,7 @@
 """Checks encoded bytes and regions before they are batched, so that a bad image fails alone and in plain words.
 
-Pixels are never decoded here: 90 to 140 us for a JPEG of 13 to 68 KB on an Intel Xeon at 2.8 GHz, 30 of them for the
-bounds on what a crafted header may cost.
+Pixels are never decoded here. The check takes 90 to 140 us for a JPEG of 13 to 68 KB on an Intel Xeon at 2.8 GHz. The
+bounds on what a crafted header may cost are 30 us of it.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ before.)
 
 Assumption beside those of `sprt`: what is there after the change is drawn from the other class. The bound buys quiet
 with delay. For independent frames the mean time between false alarms is at least exp(bound) frames (Lorden, 1971);
-for these it comes from the simulation in `perf/video_simulation.py`.
+for these it comes from the simulation in `export/fitting/video_simulation.py`.
 """
 
 from __future__ import annotations

@@ -2,22 +2,23 @@
 
 Wald, "Sequential tests of statistical hypotheses" (1945). Let L(n) be the log-likelihood ratio of everything seen, fake
 against real. Decide fake as soon as L >= log((1 - beta) / alpha), real as soon as L <= log(beta / (1 - alpha)). Then at
-most about alpha of the real faces are called fake and at most about beta of the fake ones real, and no test with the
-same error rates needs fewer frames in the mean. The bounds need no independence (Ville, 1939): they hold for every
-process that *is* a likelihood ratio. So the dependence between frames belongs into L, and that is the work done here.
+most about alpha of the real faces are called fake, and at most about beta of the fake ones real. No test with the same
+error rates needs fewer frames in the mean. The bounds need no independence (Ville, 1939): they hold for every process
+that *is* a likelihood ratio. So the dependence between frames belongs into L, and that is the work done here.
 
 Assumptions, in the order in which they will fail first:
 1. The faces are like those that the scores were calibrated on. For others the error rates are not promised.
-2. A frame's score is a calibrated log-likelihood ratio: the logit, mapped by a line that was fitted on the validation
-   split with both classes weighted alike (so its prior is out), limited to what a split of that size can say.
-3. Scores of one face are a level of its own, which stays for the whole video and holds the share `persistence` of the
-   variance within a class, plus a part that is forgotten with the time constant `correlation_s`. Both Gaussian, of one
+2. A frame's score is a calibrated log-likelihood ratio: a line maps the logit to it. The line was fitted on the
+   validation split with both classes weighted alike, so its prior is out. A limit keeps the score to what a split of
+   that size can say.
+3. A score is the sum of two parts. One stays with a face for the whole video and holds the share `persistence` of the
+   variance within a class. The other is forgotten with the time constant `correlation_s`. Both are Gaussian, of one
    variance in both classes. Simulations with the real distribution of the scores check what that costs.
 
 From 3 follows, exactly. Let r = exp(-dt / correlation_s) for two frames dt apart. The innovation (x - r x_before) /
-(1 + r) carries what the second frame adds and (1 - r) / (1 + r) is how much of an independent frame that is; with
-their sums X and m the ratio of all frames is L = X / (1 + (m - 1) persistence). A thousand frames of one face never
-say more than 1 / persistence independent pictures would: whoever is doubtful stays so, and the answer is `review`.
+(1 + r) carries what the second frame adds. It is worth (1 - r) / (1 + r) of an independent frame. With their sums X and
+m the ratio of all frames is L = X / (1 + (m - 1) persistence). A thousand frames of one face never say more than
+1 / persistence independent pictures would: whoever is doubtful stays so, and the answer is `review`.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class ScoreCalibration:
-    """How scores become evidence; made by `python -m perf.video_calibration`, kept in `calibration.json`.
+    """How scores become evidence; made by `python -m export fit-video`, kept in `calibration.json`.
 
     slope, offset: ratio = slope x logit + offset; limit: largest ratio of one frame, both ways; correlation_s: time
     after which a score is forgotten (1/e); persistence: share of the variance that stays with a face, 0..1.

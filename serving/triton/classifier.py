@@ -1,6 +1,6 @@
 """Hosts the classifier in Triton's Python backend: OpenVINO on a CPU, TensorRT on a GPU, ONNX Runtime on both.
 
-On the CPU it decodes as well, so that a face passes one process and waits in one queue (docs/perf.md, Overload).
+On the CPU it decodes as well, so that a face passes one process and waits in one queue (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from .tensors import output
 
 
 class TritonPythonModel:
-    """IMAGE (B, L) uint8 encoded and ROI (B, 4) on a CPU, FACE (B, 224, 224, 3) uint8 RGB on a GPU -> B rows of every
-    output of the graph."""
+    """Faces -> B rows of every output of the graph.
+
+    On a CPU it takes IMAGE (B, L) uint8 encoded and ROI (B, 4), on a GPU FACE (B, 224, 224, 3) uint8 RGB.
+    """
 
     def initialize(self, args: dict[str, str]) -> None:
         config, version = Config(args), Path(args["model_repository"], args["model_version"])
