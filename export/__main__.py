@@ -1,4 +1,4 @@
-"""`python -m export STAGE ...`: data -> teacher -> student -> ONNX -> model repository; `run` is all of it."""
+"""`python -m export STAGE ...`: from data to a published version, its evaluation, and what is fitted to it."""
 
 from __future__ import annotations
 
@@ -8,30 +8,34 @@ from importlib import import_module
 from pathlib import Path
 
 from serving.errors import ServingError
+from serving.settings import command_line
 
 from .errors import ExportError
 
 STAGES = {
-    "run": "chain",
+    "run": "chain",  # all from data to publication
     "data": "data.faces",
     "generate": "synthesis.generate",
     "reconstruct": "synthesis.reconstruct",
     "contact-sheet": "synthesis.contact_sheet",
     "train": "training.train",
     "probe": "training.probe",
-    "fit-clip-ensemble": "training.thorough",
     "prune": "training.prune",
     "finetune": "training.finetune",
+    "leave-one-out": "leave_one_out",
     "convert": "conversion.torch_to_onnx",
-    "publish": "conversion.publish",
     "quantize": "conversion.quantize",
     "verify": "conversion.verify",
     "engine": "conversion.onnx_to_engine",
     "benchmark": "conversion.benchmark",
-    "compare": "compare",
-    "ablate": "ablate",
+    "compare": "publication.compare",
+    "publish": "publication.publish",
     "evaluate": "evaluation.evaluate",
+    "fit-clip-ensemble": "fitting.clip_ensemble",
+    "fit-video": "fitting.video_decision",
+    "simulate-video": "fitting.video_simulation",
 }
+WITHOUT_TORCH = ("evaluate", "fit-video", "simulate-video")
 
 
 def usage() -> str:
@@ -39,26 +43,30 @@ def usage() -> str:
     lines = ["usage: python -m export STAGE [--help]", ""]
     for stage, module in STAGES.items():
         source = Path(__file__).parent.joinpath(*module.split(".")).with_suffix(".py").read_text()
-        lines.append(f"  {stage:<14}{(ast.get_docstring(ast.parse(source)) or '').splitlines()[0]}")
+        lines.append(f"  {stage:<18}{(ast.get_docstring(ast.parse(source)) or '').splitlines()[0]}")
     return "\n".join(lines)
 
 
 def main() -> int:
-    """Command line entry: 0 done, 1 failed or a gate shut, 2 usage."""
-    stage = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    """Runs a stage. Exit code: 0 done, 1 failed or a gate is shut, 2 usage."""
+    stage, *arguments = sys.argv[1:] or ["--help"]
     if stage not in STAGES:
-        print(usage(), file=sys.stdout if stage in ("-h", "--help") else sys.stderr)
-        return 0 if stage in ("-h", "--help") else 2
-    sys.argv = sys.argv[:1] + sys.argv[2:]
+        asked = stage in ("-h", "--help")
+        print(usage(), file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
     try:
-        return import_module(f"export.{STAGES[stage]}").main() or 0
+        module = import_module(f"export.{STAGES[stage]}")
+        if stage == "evaluate":  # reads its own command line, which its report repeats
+            return module.main(arguments)
+        return command_line(module.main, f"python -m export {stage}", module.__doc__, arguments)
     except ModuleNotFoundError as exc:
-        environment = ".venv: `make evaluate`" if stage == "evaluate" else ".venv-export: `make .venv-export/.export`"
+        environment = (
+            ".venv: `make evaluate`" if stage in WITHOUT_TORCH else ".venv-export: `make .venv-export/.export`"
+        )
         print(f"{stage} needs {exc.name}, which this environment lacks; it runs in {environment}", file=sys.stderr)
-        return 1
     except (ExportError, ServingError, OSError, ValueError) as exc:
         print(f"{stage} failed: {exc}", file=sys.stderr)
-        return 1
+    return 1
 
 
 if __name__ == "__main__":

@@ -6,20 +6,24 @@ once, so that an interrupted run goes on where it was. Fails where a stage or a 
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+from msgspec import Meta, field
+
+from serving.classifier.manifest import read_manifest
 from serving.files import digest
 from serving.paths import REPOSITORY
+from serving.settings import Settings, read_toml
 from serving.supervisor.versions import newest
 
-from .conversion.publish import ALLOW_WORSE, publish, require_publishable
-from .data.faces import DataConfig, Face, collect, folder_of, known_faces, of_split, require_both_classes, table
+from .claim import claim
+from .data.faces import DataConfig, TrainingFace, collect, known_faces, of_split, require_both_classes, table
+from .data.sources import folder_of
+from .options import AllowWorse, Data, Known
+from .publication.gates import require_publishable
+from .publication.publish import publish, summary
 from .synthesis.batches import Loader, Material
 from .synthesis.material import gather
 from .synthesis.reconstruct import Reconstructions
@@ -28,16 +32,10 @@ from .training.prune import PruneConfig, prune_to
 from .training.train import train
 from .training.weights import averaged, save_network, starting_network, trained
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 CONFIGS = Path(__file__).with_name("configs")
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(Settings):
     """One training, or the mean of earlier ones. Stages are named, later ones build on earlier ones."""
 
     name: str
@@ -45,46 +43,23 @@ class Stage:
     teachers: tuple[str, ...] = ()  # earlier stages or checkpoints
     average: tuple[str, ...] = ()  # instead of training: the mean of the weights of these stages
     prune: PruneConfig | None = None  # before training
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: TrainConfig = TrainConfig()
 
-    @classmethod
-    def of(cls, given: dict[str, Any]) -> Stage:
-        """From its table of a file; TypeError or ValueError for what does not belong there."""
-        if "average" in given and set(given) != {"name", "average"}:
-            raise ValueError(f"stage {given.get('name')}: average goes with name alone, got {sorted(given)}")
-        made = {**given, **{name: tuple(given[name]) for name in ("teachers", "average") if name in given}}
-        if "prune" in given:
-            made["prune"] = PruneConfig(**given["prune"])
-        return cls(**{**made, "train": TrainConfig.of(given.get("train", {}))})
+    def __post_init__(self) -> None:
+        if self.average and (self.init or self.teachers or self.prune or self.train != TrainConfig()):
+            raise ValueError(f"stage {self.name}: average goes with name alone")
 
 
-@dataclass(frozen=True)
-class ChainConfig:
+class ChainConfig(Settings):
     """A configuration file."""
 
-    data: DataConfig
-    reconstructions: Reconstructions | None
-    stages: tuple[Stage, ...]
+    stages: Annotated[tuple[Stage, ...], Meta(min_length=1)] = field(name="stage")
+    data: DataConfig = DataConfig()
+    reconstructions: Reconstructions | None = None
 
-    @classmethod
-    def read(cls, path: Path) -> ChainConfig:
-        """Raises ValueError, naming the file, for what does not belong there."""
-        try:
-            return cls.of(tomllib.loads(path.read_text()))
-        except (ValueError, TypeError) as exc:
-            raise ValueError(f"{path}: {exc}") from exc
-
-    @classmethod
-    def of(cls, tables: dict[str, Any]) -> ChainConfig:
-        """From the tables of a file."""
-        unknown = set(tables) - {"data", "reconstructions", "stage"}
-        if unknown or not tables.get("stage"):
-            raise ValueError(f"needs [[stage]] and takes [data] and [reconstructions]; unknown: {sorted(unknown)}")
-        stages = tuple(Stage.of(given) for given in tables["stage"])
-        if len({stage.name for stage in stages}) < len(stages):
+    def __post_init__(self) -> None:
+        if len({stage.name for stage in self.stages}) < len(self.stages):
             raise ValueError("two stages have the same name")
-        made = tables.get("reconstructions")
-        return cls(DataConfig(**tables.get("data", {})), Reconstructions(**made) if made else None, stages)
 
 
 def run(
@@ -92,31 +67,24 @@ def run(
     data: Path,
     out: Path,
     init: Path | None = None,
-    check: Callable[[list[Face]], None] = lambda faces: None,
-) -> tuple[Path, list[Face]]:
+    check: Callable[[list[TrainingFace]], None] = lambda faces: None,
+) -> tuple[Path, list[TrainingFace]]:
     """Every stage; returns the last one's checkpoint and the faces.
 
     Args:
         init: starting weights of stages that name none.
         check: raises for faces that nothing should be trained on.
     """
-    _check_files(config, out)
+    check_files(config, out)
     collection = collect(data, out, config.data)
-    faces, folder = collection.faces, folder_of(data)
+    faces = collection.faces
     print(table(collection), flush=True)
     require_both_classes(faces, ("train", "val", "test"))  # before hours of training, not after
     check(faces)
-    recipes = [stage.train.recipe for stage in config.stages]
-    material = gather(recipes, config.reconstructions, faces, folder, out)
-    checkpoint = out / "checkpoint.pt"
-    for stage in config.stages:
-        print(f"\n== {stage.name}", flush=True)
-        (out / stage.name).mkdir(parents=True, exist_ok=True)
-        checkpoint = _train(stage, faces, folder, out, init, material)
-    return checkpoint, faces
+    return train_stages(config, faces, folder_of(data), out, out, init), faces
 
 
-def _check_files(config: ChainConfig, out: Path) -> None:
+def check_files(config: ChainConfig, out: Path) -> None:
     """Raises ValueError where a stage builds on what will not be there: before hours of others, not after."""
     earlier: set[str] = set()
     for stage in config.stages:
@@ -126,55 +94,51 @@ def _check_files(config: ChainConfig, out: Path) -> None:
         earlier.add(stage.name)
 
 
+def train_stages(
+    config: ChainConfig, faces: Sequence[TrainingFace], folder: Path, out: Path, caches: Path, init: Path | None = None
+) -> Path:
+    """Trains every stage on these faces, each in a folder of its own in `out`; the last one's checkpoint."""
+    recipes = [stage.train.recipe for stage in config.stages]
+    material = gather(recipes, config.reconstructions, faces, folder, caches)
+    for stage in config.stages:
+        print(f"\n== {stage.name}", flush=True)
+        (out / stage.name).mkdir(parents=True, exist_ok=True)
+        _train(stage, list(faces), folder, out, init, material)
+    return out / config.stages[-1].name / "checkpoint.pt"
+
+
 def _path(out: Path, name: str) -> Path:
     """What a stage calls by this name: the checkpoint of an earlier one, or a file."""
     earlier = out / name / "checkpoint.pt"
     return earlier if earlier.exists() else Path(name)
 
 
-def _train(stage: Stage, faces: list[Face], folder: Path, out: Path, init: Path | None, material: Material) -> Path:
-    checkpoint = out / stage.name / "checkpoint.pt"
+def _train(
+    stage: Stage, faces: list[TrainingFace], folder: Path, out: Path, init: Path | None, material: Material
+) -> None:
+    own, config = out / stage.name, stage.train
     if stage.average:
-        save_network(*averaged([_path(out, name) for name in stage.average]), checkpoint)
-        return checkpoint
+        save_network(*averaged([_path(out, name) for name in stage.average]), own / "checkpoint.pt")
+        return
     start = _path(out, stage.init) if stage.init else init
-    teachers = [_path(out, name) for name in stage.teachers]
-    _claim(out / stage.name, stage, start, teachers)
+    teachers, pruned = [_path(out, name) for name in stage.teachers], own / "pruned.pt"
+    made_of = {"stage": stage, "init": digest(start) if start else None, "teachers": list(map(digest, teachers))}
+    claim(own / "stage.json", made_of, begun=pruned.exists() or (own / "checkpoint.pt").exists())
     if stage.prune:
-        pruned = out / stage.name / "pruned.pt"
         if not pruned.exists():
-            net = starting_network(stage.train, start)
-            prune_to(
-                pruned, net, stage.train, stage.prune, faces, Loader(folder, stage.train.batch_size, stage.train.seed)
-            )
+            loader = Loader(folder, config.batch_size, config.seed)
+            prune_to(pruned, starting_network(config, start), config, stage.prune, faces, loader)
         start = pruned
-    net = starting_network(stage.train, start)
-    train(stage.train, faces, folder, out / stage.name, net, [trained(path)[0] for path in teachers], material)
-    return checkpoint
-
-
-def _claim(folder: Path, stage: Stage, start: Path | None, teachers: list[Path]) -> None:
-    """Notes what a stage's folder is made of; ValueError where it was made of something else."""
-    made_of = {
-        "stage": json.loads(json.dumps(asdict(stage))),
-        "init": digest(start) if start else None,
-        "teachers": [digest(path) for path in teachers],
-    }
-    note, results = folder / "stage.json", [folder / name for name in ("pruned.pt", "checkpoint.pt")]
-    known = note.exists() and any(path.exists() for path in results)
-    if known and (before := json.loads(note.read_text())) != made_of:
-        changed = [name for name in made_of if before.get(name) != made_of[name]]
-        raise ValueError(f"{folder} was made with another {', '.join(changed)}; remove it to make it anew")
-    note.write_text(json.dumps(made_of, indent=2) + "\n")
+    net = starting_network(config, start)
+    train(config, faces, folder, own, net, [trained(path)[0] for path in teachers], material)
 
 
 def _published(checkpoint: Path, repository: Path) -> int | None:
     """Number of the served version where it was made of this checkpoint."""
-    manifest = newest(repository / "classifier") / "manifest.json"
-    if not manifest.exists():
-        return None
-    told = json.loads(manifest.read_text())
-    return told["model_version"] if told["parents"].get("checkpoint") == digest(checkpoint) else None
+    manifest = read_manifest(newest(repository / "classifier"))
+    if manifest.get("parents", {}).get("checkpoint") == digest(checkpoint):
+        return manifest["model_version"]
+    return None
 
 
 def _parents(config: ChainConfig, out: Path, init: Path | None) -> dict[str, Path]:
@@ -184,46 +148,50 @@ def _parents(config: ChainConfig, out: Path, init: Path | None) -> dict[str, Pat
     return given | {name: _path(out, name) for name in sorted(names - {""})}
 
 
-def main() -> int:
-    """Command line entry."""
-    parser = argparse.ArgumentParser(prog="python -m export run", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
-    parser.add_argument("--config", type=Path, default=CONFIGS / "own.toml", help="default %(default)s")
-    parser.add_argument("--out", type=Path, help="the run's folder (default: runs/NAME of the configuration)")
-    parser.add_argument("--init", type=Path, help="starting weights of stages that name none: checkpoint or backbone")
-    parser.add_argument("--no-publish", action="store_true", help="end with the checkpoint")
-    parser.add_argument("--repository", type=Path, default=REPOSITORY, help="default %(default)s")
-    parser.add_argument("--known", type=Path, help="pictures that must not get the opposite of their truth: as --data")
-    parser.add_argument("--allow-worse", action="store_true", help=ALLOW_WORSE)
-    arguments = parser.parse_args()
-    out = arguments.out or Path("runs") / arguments.config.stem
-    chain = ChainConfig.read(arguments.config)
-    known = known_faces(arguments.known, out / "known") if arguments.known else ()
+def main(
+    data: Data,
+    config: Path = CONFIGS / "own.toml",
+    out: Path | None = None,
+    init: Path | None = None,
+    no_publish: bool = False,
+    repository: Path = REPOSITORY,
+    known: Known = None,
+    allow_worse: AllowWorse = False,
+) -> int:
+    """Runs a configuration.
 
-    def check(faces: list[Face]) -> None:
-        if not arguments.no_publish:
-            require_publishable(of_split(faces, "test"), arguments.repository, arguments.allow_worse)
+    Args:
+        config: the configuration, a TOML file.
+        out: the run's folder; runs/NAME of the configuration where it is not given.
+        init: starting weights of stages that name none, a checkpoint or a backbone.
+        no_publish: end with the checkpoint.
+        repository: the model repository that gets the new version.
+    """
+    out = out or Path("runs") / config.stem
+    chain = read_toml(config, ChainConfig)
+    settled = known_faces(known, out / "known") if known else []
 
-    checkpoint, faces = run(chain, arguments.data, out, arguments.init, check)
-    if arguments.no_publish:
+    def check(faces: list[TrainingFace]) -> None:
+        if not no_publish:
+            require_publishable(of_split(faces, "test"), repository, allow_worse)
+
+    checkpoint, faces = run(chain, data, out, init, check)
+    if no_publish:
         return 0
-    if (number := _published(checkpoint, arguments.repository)) is not None:
+    if (number := _published(checkpoint, repository)) is not None:
         print(f"this network is version {number} already, the one that is served; nothing was published")
         return 0
-    net, config = trained(checkpoint)
+    parents = {"checkpoint": checkpoint, "configuration": config, **_parents(chain, out, init)}
+    net, settings = trained(checkpoint)
     manifest = publish(
         net,
-        config,
-        folder_of(arguments.data),
+        settings,
+        folder_of(data),
         faces,
-        parents={"checkpoint": checkpoint, "configuration": arguments.config, **_parents(chain, out, arguments.init)},
-        repository=arguments.repository,
-        known=known,
-        allow_worse=arguments.allow_worse,
+        parents=parents,
+        repository=repository,
+        known=settled,
+        allow_worse=allow_worse,
     )
-    print(json.dumps({name: manifest[name] for name in ("model_version", "calibration", "metrics")}, indent=2))
+    print(summary(manifest))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -215,7 +215,7 @@ def fit_to(net: nn.Module, state: dict[str, Tensor]) -> None:
     net.load_state_dict(state)
 
 
-class Verdict(NamedTuple):
+class GraphOutputs(NamedTuple):
     """Outputs of the served graph, in the order and under the names of `model_repository/classifier/config.pbtxt`."""
 
     FAKE_PROBABILITY: Tensor
@@ -227,7 +227,7 @@ class Verdict(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Calibration:
+class GraphCalibration:
     """What publication fixes in the graph: (logit - bias) / temperature, and thresholds real_below <= fake_from."""
 
     version: int
@@ -242,27 +242,27 @@ class Calibration:
 
 
 class ServedGraph(nn.Module):
-    """FACE (B, 224, 224, 3) uint8 RGB -> Verdict: scaling, normalisation, calibration and sigmoid are inside.
+    """FACE (B, 224, 224, 3) uint8 RGB -> GraphOutputs: scaling, normalisation, calibration and sigmoid are inside.
 
     LOGIT is the calibrated one, so FAKE_PROBABILITY = sigmoid(LOGIT). HEATMAP (B, 14, 14) is attention times the
     sigmoid of the calibrated evidence: bright where the network looked and found traces, dark on a genuine face.
     QUALITY is of the same 224 px crop: variance of the Laplacian, mean luma 0..1.
     """
 
-    def __init__(self, net: TimmNet, calibration: Calibration) -> None:
+    def __init__(self, net: TimmNet, calibration: GraphCalibration) -> None:
         super().__init__()
         self.net, self.temperature, self.bias = net, calibration.temperature, calibration.bias
         self.register_buffer("version", torch.tensor([[calibration.version]], dtype=torch.int32))
         self.register_buffer("threshold", torch.tensor([[calibration.real_below, calibration.fake_from]]))
 
-    def forward(self, face: Tensor) -> Verdict:
+    def forward(self, face: Tensor) -> GraphOutputs:
         pixels = face.float().permute(0, 3, 1, 2)  # TensorRT casts uint8 at the input and does nothing else with it
         out = self.net(pixels)
         logit = (out.logit - self.bias) / self.temperature
         heat = out.attention * torch.sigmoid((out.evidence - self.bias) / self.temperature)
         heat = F.interpolate(heat, (HEATMAP_SIDE, HEATMAP_SIDE), mode="bilinear", align_corners=False)[:, 0]
         rows = torch.ones_like(logit)  # a constant of the graph becomes one row for each face
-        return Verdict(
+        return GraphOutputs(
             torch.sigmoid(logit), logit, heat, self.quality(pixels), self.version * rows.int(), self.threshold * rows
         )
 

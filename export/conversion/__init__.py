@@ -1,1 +1,1 @@
-"""A network -> calibrated, converted, verified, published, and built for a GPU."""
+"""A network -> the graphs that are served, verified, and built into an engine for a GPU."""

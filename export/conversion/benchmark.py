@@ -9,32 +9,37 @@ missing or fails is named with its reason, and the exit code is 1 where none ran
 
 from __future__ import annotations
 
-import argparse
 import copy
 import gc
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from tabulate import tabulate
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
+from tyro.conf import arg
 
 from reports import machine
+from serving.classifier.runtimes import openvino
 
-from ..network import Calibration, ServedGraph, TimmNet, Verdict
+from ..network import GraphCalibration, GraphOutputs, ServedGraph, TimmNet
 from ..training.weights import trained
 from .torch_to_onnx import FACE_SHAPE
+from .verify import onnx_graph
 
 CPU_BATCHES = (1, 2, 4, 8)
 GPU_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 WARM_UP_S = 1.0  # of each measurement
 COMPILING_STEPS = 3  # before it: compilation, autotuning and the recording of CUDA graphs
-CONSTANTS = Calibration(1, 1.0, 0.5, 0.5)  # cost nothing
+CONSTANTS = GraphCalibration(1, 1.0, 0.5, 0.5)  # cost nothing
 
 Step = Callable[[], object]  # one batch, finished when it returns
 Runtime = Callable[[int], Step]  # batch size -> step
@@ -68,25 +73,17 @@ def measure(step: Step, batch: int, seconds: float) -> dict[str, float]:
 
 def cpu_runtimes(folder: Path) -> dict[str, Runtime]:
     """Runtimes of the CPU on all cores that this process may use."""
-    onnx = folder / "model.onnx"
+    onnx, cores = folder / "model.onnx", len(os.sched_getaffinity(0))
 
-    def onnxruntime(batch: int) -> Step:
-        from onnxruntime import InferenceSession
+    def in_onnxruntime(batch: int) -> Step:
+        graph, faces = onnx_graph(onnx), random_faces(batch)
+        return lambda: graph(faces)
 
-        session, faces = InferenceSession(str(onnx), providers=["CPUExecutionProvider"]), random_faces(batch)
-        return lambda: session.run(None, {"FACE": faces})
+    def in_openvino(batch: int) -> Step:
+        graph, faces = openvino(onnx, cores, batch), random_faces(batch)
+        return lambda: graph([faces])
 
-    def openvino(batch: int) -> Step:
-        from openvino import Core
-
-        core = Core()
-        model = core.read_model(onnx)
-        model.reshape([batch, *FACE_SHAPE])
-        request = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
-        faces = random_faces(batch)
-        return lambda: request.infer([faces], share_inputs=True)
-
-    return {"ONNX Runtime": onnxruntime, "OpenVINO": openvino}
+    return {"ONNX Runtime": in_onnxruntime, "OpenVINO": in_openvino}
 
 
 def gpu_runtimes(net: TimmNet, folder: Path) -> dict[str, Runtime]:
@@ -143,7 +140,7 @@ def _onnxruntime_cuda(onnx: Path, batch: int) -> Step:
         raise RuntimeError("no CUDA provider; install onnxruntime-gpu")
     binding = session.io_binding()
     binding.bind_ortvalue_input("FACE", OrtValue.ortvalue_from_numpy(random_faces(batch), "cuda", 0))
-    for name in Verdict._fields:
+    for name in GraphOutputs._fields:
         binding.bind_output(name, "cuda", 0)
 
     def step() -> None:
@@ -175,15 +172,17 @@ def random_faces(batch: int) -> np.ndarray:
 
 
 def table(rows: list[dict]) -> str:
-    """The rows as Markdown."""
-    lines = ["| runtime | batch | images/s | p50 ms | p99 ms | GPU MiB |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        if "error" in row:
-            lines.append(f"| {row['runtime']} | {row['batch']} | not run: {row['error']} | | | |")
-            continue
-        figures = f"{row['images_per_s']:,.0f} | {row['p50_ms']:.2f} | {row['p99_ms']:.2f} | {row['gpu_mib'] or ''}"
-        lines.append(f"| {row['runtime']} | {row['batch']} | {figures} |")
-    return "\n".join(lines)
+    """The rows as Markdown; what was not run has its reason in place of figures."""
+    columns = {
+        "images_per_s": "images/s",
+        "p50_ms": "p50 ms",
+        "p99_ms": "p99 ms",
+        "gpu_mib": "GPU MiB",
+        "error": "not run",
+    }
+    names = {"runtime": "runtime", "batch": "batch"} | {k: v for k, v in columns.items() if any(k in r for r in rows)}
+    cells = [[row.get(name, "") for name in names] for row in rows]
+    return tabulate(cells, list(names.values()), tablefmt="github", floatfmt=".4g")
 
 
 def _until(seconds: float) -> Iterator[None]:
@@ -198,30 +197,32 @@ def _free_gpu_bytes() -> int:
     return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
 
 
-def main() -> int:
-    """Command line entry: 0 measured, 1 no runtime ran, 2 usage."""
-    parser = argparse.ArgumentParser(prog="python -m export.conversion.benchmark", description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="of export train")
-    parser.add_argument("--version", type=Path, required=True, help="folder with the graphs of that network")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--batches", type=int, nargs="+", help="batch sizes (default: 1 to 8, on a GPU to 256)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement (default %(default)s)")
-    parser.add_argument("--json", type=Path, help="file for figures, machine, versions and commit")
-    arguments = parser.parse_args()
-    net, _ = trained(arguments.checkpoint)
-    size = cost(net)
-    gpu = arguments.device == "cuda"
-    runtimes = gpu_runtimes(net, arguments.version) if gpu else cpu_runtimes(arguments.version)
-    batches = tuple(arguments.batches or (GPU_BATCHES if gpu else CPU_BATCHES))
-    rows = [row for name, runtime in runtimes.items() for row in run(name, runtime, batches, arguments.seconds)]
+def main(
+    checkpoint: Path,
+    version: Path,
+    device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu",
+    batches: tuple[int, ...] = (),
+    seconds: float = 5.0,
+    json_file: Annotated[Path | None, arg(name="json")] = None,
+) -> int:
+    """Prints the table. Exit code: 0 measured, 1 no runtime ran, 2 usage.
+
+    Args:
+        checkpoint: of the trained network.
+        version: folder with the graphs of that network.
+        batches: batch sizes; 1 to 8 where none are given, on a GPU 1 to 256.
+        seconds: of each measurement.
+        json_file: file for figures, machine, versions and commit.
+    """
+    net, _ = trained(checkpoint)
+    size, gpu = cost(net), device == "cuda"
+    runtimes = gpu_runtimes(net, version) if gpu else cpu_runtimes(version)
+    sizes = batches or (GPU_BATCHES if gpu else CPU_BATCHES)
+    rows = [row for name, runtime in runtimes.items() for row in run(name, runtime, sizes, seconds)]
     print(f"{size['parameters']:,} parameters, {size['multiply_adds']:,} multiply-adds at {size['side_px']} px\n")
     print(table(rows))
-    if arguments.json:
+    if json_file:
         about = {"machine": machine.machine(), "versions": machine.versions(), "commit": machine.commit()}
-        about |= {"command": sys.argv[1:], "seconds": arguments.seconds}
-        arguments.json.write_text(json.dumps({"network": size, "rows": rows, **about}, indent=2) + "\n")
+        about |= {"command": sys.argv[1:], "seconds": seconds}
+        json_file.write_text(json.dumps({"network": size, "rows": rows, **about}, indent=2) + "\n")
     return 0 if any("error" not in row for row in rows) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,21 +9,25 @@ Fails (exit code 1), and leaves an older plan untouched, where something is miss
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
 from reports.machine import gpu
-from serving.files import digest
-from serving.paths import ROOT
+from serving.files import digest, replacing
+from serving.paths import CACHE, REPOSITORY
+from serving.settings import command_line
 from serving.supervisor.versions import newest
 
 from ..errors import EngineError
 from .engine_report import fusion, table
 
-CLASSIFIER = ROOT / "model_repository" / "classifier"
+CLASSIFIER = REPOSITORY / "classifier"
+GRAPH = newest(CLASSIFIER) / "model.fp16.onnx"
 WORKSPACE_BYTES = 1 << 30
 INSTALL = (
     "TensorRT's builder is not installed here; run `docker compose run engine`, whose image has it, or install the"
@@ -53,11 +57,6 @@ class Origin:
 
 def served_batches(config: Path) -> Batches:
     """From 1 to max_batch_size, tuned for the largest preferred size of the dynamic batcher, else for the largest."""
-    try:
-        from google.protobuf import text_format
-        from tritonclient.grpc.model_config_pb2 import ModelConfig
-    except ImportError as exc:
-        raise EngineError(f"{config} cannot be read: install tritonclient[grpc]") from exc
     parsed = text_format.Parse(config.read_text(), ModelConfig())
     preferred = parsed.dynamic_batching.preferred_batch_size
     return Batches(1, max(preferred, default=parsed.max_batch_size), parsed.max_batch_size)
@@ -130,7 +129,8 @@ def build(
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"TensorRT {trt.__version__} could not build {onnx}; its log above says why")
-    replace(timing_cache, bytes(config.get_timing_cache().serialize()))
+    with replacing(timing_cache) as draft:
+        draft.write_bytes(config.get_timing_cache().serialize())
     runtime = trt.Runtime(logger)  # an engine must not outlive it
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
@@ -171,39 +171,39 @@ def sidecar(plan: Path) -> Path:
     return plan.with_name(plan.name + ".json")
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".draft")
-    draft.write_bytes(content)
-    draft.replace(path)
-
-
 def make(onnx: Path, plan: Path, config: Path, timing_cache: Path, workspace_bytes: int) -> dict | None:
     """Builds `plan` with its sidecar and returns the sidecar; None where the plan that is there still fits."""
     wanted = origin(onnx, config)
     if is_current(plan, wanted):
         return None
     content, report = build(onnx, wanted.batches, timing_cache, workspace_bytes)
-    replace(plan, content)
+    with replacing(plan) as draft:
+        draft.write_bytes(content)
     about = {"origin": asdict(wanted), "plan": digest(plan), "bytes": len(content), **report}
-    replace(sidecar(plan), (json.dumps(about, indent=2) + "\n").encode())
+    with replacing(sidecar(plan)) as draft:
+        draft.write_text(json.dumps(about, indent=2) + "\n")
     return about
 
 
-def main() -> int:
-    """Command line entry: 0 built or still good, 1 failed, 2 usage."""
-    parser = argparse.ArgumentParser(prog="python3 -m export engine", description=__doc__)
-    folder = newest(CLASSIFIER)
-    parser.add_argument("--onnx", type=Path, default=folder / "model.fp16.onnx", help="default %(default)s")
-    parser.add_argument("--plan", type=Path, help="default: model.plan beside the graph")
-    parser.add_argument("--config", type=Path, default=CLASSIFIER / "config.pbtxt", help="default %(default)s")
-    parser.add_argument("--timing-cache", type=Path, default=ROOT / ".cache" / "tensorrt.timing", help="%(default)s")
-    parser.add_argument("--workspace-mib", type=int, default=WORKSPACE_BYTES >> 20, help="default %(default)s")
-    a = parser.parse_args()
-    plan = a.plan or a.onnx.with_name("model.plan")
+def main(
+    onnx: Path = GRAPH,
+    plan: Path | None = None,
+    config: Path = CLASSIFIER / "config.pbtxt",
+    timing_cache: Path = CACHE / "tensorrt.timing",
+    workspace_mib: int = WORKSPACE_BYTES >> 20,
+) -> int:
+    """Builds the engine. Exit code: 0 built or still good, 1 failed, 2 usage.
+
+    Args:
+        onnx: the graph.
+        plan: the engine; model.plan beside the graph where it is not given.
+        config: names the batch sizes.
+        timing_cache: of TensorRT, kept from build to build.
+        workspace_mib: memory that TensorRT may use while it builds.
+    """
+    plan = plan or onnx.with_name("model.plan")
     try:
-        about = make(a.onnx, plan, a.config, a.timing_cache, a.workspace_mib << 20)
+        about = make(onnx, plan, config, timing_cache, workspace_mib << 20)
     except (EngineError, OSError) as exc:
         print(f"no engine: {exc}", file=sys.stderr)
         return 1
@@ -212,4 +212,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line(main, "python3 -m export.conversion.onnx_to_engine", __doc__))

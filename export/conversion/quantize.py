@@ -12,7 +12,6 @@ near to the graph as `verify.py` asks, the version has none, and a CPU computes 
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -23,17 +22,19 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from tyro.conf import Positional
 
-from serving.classifier.manifest import check_files
+from serving.classifier.manifest import NAME, check_files
 from serving.errors import VersionError
-from serving.files import digest
+from serving.files import digest, replacing
 
-from ..data.faces import Face, find_faces, of_split
+from ..data.faces import TrainingFace, find_faces, of_split
 from ..data.sources import folder_of
 from ..errors import GateError
+from ..options import Data, Out
 from ..synthesis.batches import Loader
 from .torch_to_onnx import check_graph
-from .verify import INT8, Check, compare, graphs_of, onnx_graph, table
+from .verify import INT8, ParityCheck, compare, graphs_of, onnx_graph, table
 
 POINTWISE = ("conv_pw", "conv_pwl")  # timm's names for them in EfficientNet's blocks
 FACES = 300  # to calibrate with; with 100 logits were off by as much
@@ -63,13 +64,9 @@ def quantize(graph: Path, faces: Iterable[np.ndarray], path: Path) -> bool:
             ignored_scope=nncf.IgnoredScope(names=[n.name for n in model.graph.node if n.name not in chosen]),
             advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
         )
-    draft = path.with_suffix(".draft")
-    try:
+    with replacing(path) as draft:
         onnx.save(twin, draft)
         check_graph(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     return True
 
 
@@ -82,7 +79,7 @@ def pointwise(model: onnx.ModelProto) -> set[str]:
     }
 
 
-def add_int8(folder: Path, loader: Loader, faces: list[Face]) -> bool:
+def add_int8(folder: Path, loader: Loader, faces: list[TrainingFace]) -> bool:
     """Gives a version its twin, from faces of train; False where its graph has nothing to quantise."""
     train = of_split(faces, "train") or of_split(faces, "val")
     chosen = [train[i] for i in np.random.default_rng(0).permutation(len(train))[:FACES]]
@@ -90,7 +87,7 @@ def add_int8(folder: Path, loader: Loader, faces: list[Face]) -> bool:
     return quantize(folder / "model.onnx", crops, folder / INT8)
 
 
-def keep_if_near(folder: Path, checks: Iterable[Check]) -> bool:
+def keep_if_near(folder: Path, checks: Iterable[ParityCheck]) -> bool:
     """Takes the twin away again where one of its checks did not pass, and says so."""
     failed = [check for check in checks if check.graph == "int8" and not check.passed]
     if failed:
@@ -99,32 +96,26 @@ def keep_if_near(folder: Path, checks: Iterable[Check]) -> bool:
     return not failed
 
 
-def main() -> int:
-    """Command line entry: 0 the version has its twin, 1 it cannot have one, 2 usage."""
-    parser = argparse.ArgumentParser(prog="python -m export quantize", description=__doc__)
-    parser.add_argument("folder", type=Path, help="of the version, for example model_repository/classifier/7")
-    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder, for the faces that were found")
-    a = parser.parse_args()
-    manifest = check_files(a.folder)
+def main(folder: Positional[Path], data: Data, out: Out) -> int:
+    """Gives a version its twin. Exit code: 0 it has one now, 1 it cannot have one, 2 usage.
+
+    Args:
+        folder: of the version, for example model_repository/classifier/7.
+    """
+    manifest = check_files(folder)
     if INT8 in manifest["files"]:
-        raise VersionError(f"{a.folder} has {INT8} already, and a version keeps what it was published with")
-    faces, loader = find_faces(a.data, a.out), Loader(folder_of(a.data), 16, 0)
-    if not add_int8(a.folder, loader, faces):
-        raise GateError(f"{a.folder / 'model.onnx'} has no convolutions named {' or '.join(POINTWISE)}")
+        raise VersionError(f"{folder} has {INT8} already, and a version keeps what it was published with")
+    faces, loader = find_faces(data, out), Loader(folder_of(data), 16, 0)
+    if not add_int8(folder, loader, faces):
+        raise GateError(f"{folder / 'model.onnx'} has no convolutions named {' or '.join(POINTWISE)}")
     labelled = of_split(faces, "val") + of_split(faces, "test")
-    graphs = {"int8": graphs_of(a.folder)["int8"]}
-    checks = compare(onnx_graph(a.folder / "model.onnx"), graphs, loader.plain(labelled))
-    if not keep_if_near(a.folder, checks):
+    graphs = {"int8": graphs_of(folder)["int8"]}
+    checks = compare(onnx_graph(folder / "model.onnx"), graphs, loader.plain(labelled))
+    if not keep_if_near(folder, checks):
         return 1
     print(f"{len(labelled)} faces\n{table(checks)}")
-    manifest["files"][INT8] = digest(a.folder / INT8)
+    manifest["files"][INT8] = digest(folder / INT8)
     manifest["parity"]["checks"] += [check._asdict() for check in checks]
-    draft = a.folder / "manifest.draft"
-    draft.write_text(json.dumps(manifest, indent=2) + "\n")
-    draft.replace(a.folder / "manifest.json")
+    with replacing(folder / NAME) as draft:
+        draft.write_text(json.dumps(manifest, indent=2) + "\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,35 +11,34 @@ for a graph that `evaluate --baseline` compares with.
 
 from __future__ import annotations
 
-import argparse
 import copy
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import torch
 
+from serving.files import replacing
+
 from ..data.faces import find_faces
 from ..data.sources import folder_of
 from ..errors import ConversionError
-from ..network import Calibration, ServedGraph, TimmNet, Verdict
+from ..network import GraphCalibration, GraphOutputs, ServedGraph, TimmNet
+from ..options import Data, Out
 from ..synthesis.batches import Loader
 from ..training.weights import trained
-from .calibrate import calibrated
 
 OPSET = 18
 FACE_SHAPE = (224, 224, 3)  # height, width, RGB; uint8
 FP32_STAGES = 2  # of the backbone, before FP16 begins
 
 
-def convert(net: TimmNet, calibration: Calibration, path: Path, half: bool = False) -> None:
+def convert(net: TimmNet, calibration: GraphCalibration, path: Path, half: bool = False) -> None:
     """Writes the served graph to `path`, its backbone in FP16 with `half`; raises ConversionError."""
     graph = ServedGraph(copy.deepcopy(net).cpu(), calibration).eval()
     if half:
         halve(graph.net.backbone)
-    draft = path.with_suffix(".draft")
-    try:
+    with replacing(path) as draft:
         torch.onnx.export(
             graph,
             (torch.zeros(2, *FACE_SHAPE, dtype=torch.uint8),),
@@ -49,14 +48,11 @@ def convert(net: TimmNet, calibration: Calibration, path: Path, half: bool = Fal
             verbose=False,
             opset_version=OPSET,
             input_names=["FACE"],
-            output_names=list(Verdict._fields),
+            output_names=list(GraphOutputs._fields),
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
         strip_traces(draft)
         check_graph(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def strip_traces(path: Path) -> None:
@@ -138,21 +134,18 @@ def _typed_inputs(schema: onnx.defs.OpSchema, node: onnx.NodeProto) -> Iterator[
             yield formal.type_str, name
 
 
-def main() -> int:
-    """Command line entry."""
-    parser = argparse.ArgumentParser(prog="python -m export convert", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets model.onnx")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="of the trained network")
-    a = parser.parse_args()
-    net, config = trained(a.checkpoint)
-    loader = Loader(folder_of(a.data), config.batch_size, config.seed)
-    calibration, _ = calibrated(net, loader, find_faces(a.data, a.out), version=0)
-    path = a.out / "model.onnx"
+def main(data: Data, out: Out, checkpoint: Path) -> int:
+    """Calibrates a checkpoint on val and writes model.onnx into the run's folder.
+
+    Args:
+        checkpoint: of the trained network.
+    """
+    from ..publication.calibrate import calibrated  # not above: publication stands on this module
+
+    net, config = trained(checkpoint)
+    loader = Loader(folder_of(data), config.batch_size, config.seed)
+    calibration, _ = calibrated(net, loader, find_faces(data, out), version=0)
+    path = out / "model.onnx"
     convert(net, calibration, path)
     print(f"{path}: real below {calibration.real_below:.3f}, fake from {calibration.fake_from:.3f}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

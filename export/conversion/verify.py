@@ -8,9 +8,7 @@ network of `--checkpoint`; without it, as for a version that came from elsewhere
 
 from __future__ import annotations
 
-import argparse
 import copy
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -18,17 +16,20 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 import torch
+from tabulate import tabulate
+from tyro.conf import Positional
 
 from serving.classifier.manifest import check_files
 from serving.classifier.runtimes import openvino
-from serving.errors import VersionError
 
 from .. import metrics
-from ..data.faces import ManifestError, find_faces
+from ..data.faces import find_faces
 from ..data.sources import folder_of
 from ..errors import GateError
-from ..network import Calibration, ServedGraph, TimmNet, Verdict
+from ..network import GraphCalibration, GraphOutputs, ServedGraph, TimmNet
+from ..options import Data, Out
 from ..synthesis.batches import Batch, Loader
+from ..training.weights import trained
 
 EXACT = {
     "FAKE_PROBABILITY": 1e-4,
@@ -47,10 +48,10 @@ MAX_AUC_DROP = 0.001
 INT8 = "model.int8.onnx"
 BATCH = 32
 
-Graph = Callable[[np.ndarray], Mapping[str, np.ndarray]]  # FACE (B, 224, 224, 3) uint8 -> outputs by name
+RunGraph = Callable[[np.ndarray], Mapping[str, np.ndarray]]  # FACE (B, 224, 224, 3) uint8 -> outputs by name
 
 
-class Check(NamedTuple):
+class ParityCheck(NamedTuple):
     """One line of the table: how far a graph is from the reference in one quantity."""
 
     graph: str
@@ -65,8 +66,8 @@ class Check(NamedTuple):
 
 
 def compare(
-    reference: Graph, graphs: Mapping[str, tuple[Graph, Mapping[str, float]]], batches: Iterable[Batch]
-) -> list[Check]:
+    reference: RunGraph, graphs: Mapping[str, tuple[RunGraph, Mapping[str, float]]], batches: Iterable[Batch]
+) -> list[ParityCheck]:
     """How far each graph is off; raises GateError for faces of one class.
 
     For each graph: the largest absolute difference of each output, the share of verdicts that change, the loss of AUC;
@@ -76,7 +77,7 @@ def compare(
         graphs: by name, each with what is allowed for every output.
         batches: labelled faces, read once.
     """
-    worst = {name: dict.fromkeys(Verdict._fields, 0.0) for name in graphs}
+    worst = {name: dict.fromkeys(GraphOutputs._fields, 0.0) for name in graphs}
     scores: dict[str, list[np.ndarray]] = {name: [] for name in ("", *graphs)}
     labels, changed = [], dict.fromkeys(graphs, 0)
     for batch in batches:
@@ -88,7 +89,7 @@ def compare(
             got = graph(batch.faces)
             scores[name].append(got["LOGIT"][:, 0])
             changed[name] += int((_verdicts(got) != verdicts).sum())
-            for output in Verdict._fields:
+            for output in GraphOutputs._fields:
                 difference = np.abs(got[output].astype(np.float64) - expected[output]).max()
                 worst[name][output] = float(np.maximum(worst[name][output], difference))  # keeps a NaN, max() does not
     truth = np.concatenate(labels)
@@ -97,13 +98,13 @@ def compare(
     auc = {name: metrics.auc(truth, np.concatenate(parts)) for name, parts in scores.items()}
     checks = []
     for name, (_, allowed) in graphs.items():
-        checks += [Check(name, output, worst[name][output], allowed[output]) for output in Verdict._fields]
-        checks.append(Check(name, "verdicts changed", changed[name] / len(truth), MAX_CHANGED))
+        checks += [ParityCheck(name, output, worst[name][output], allowed[output]) for output in GraphOutputs._fields]
+        checks.append(ParityCheck(name, "verdicts changed", changed[name] / len(truth), MAX_CHANGED))
         if allowed is BYTES:  # of few faces some pairs change places by chance
             gain = metrics.beside(truth, *(np.concatenate(scores[n]) for n in (name, "")), np.arange(len(truth)))
-            checks.append(Check(name, "AUC drop, at least", -gain["gain_interval"][1], MAX_AUC_DROP))
+            checks.append(ParityCheck(name, "AUC drop, at least", -gain["gain_interval"][1], MAX_AUC_DROP))
         else:
-            checks.append(Check(name, "AUC drop", auc[""] - auc[name], MAX_AUC_DROP))
+            checks.append(ParityCheck(name, "AUC drop", auc[""] - auc[name], MAX_AUC_DROP))
     return checks
 
 
@@ -112,24 +113,20 @@ def _verdicts(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
     return (outputs["FAKE_PROBABILITY"] >= outputs["THRESHOLD"]).sum(axis=1)
 
 
-def require(checks: list[Check]) -> list[Check]:
+def require(checks: list[ParityCheck]) -> list[ParityCheck]:
     """The checks; raises GateError, with their table, where one did not pass."""
     if not all(check.passed for check in checks):
         raise GateError(f"the converted graphs differ from the network:\n{table(checks)}")
     return checks
 
 
-def table(checks: Iterable[Check]) -> str:
+def table(checks: Iterable[ParityCheck]) -> str:
     """The checks as text, one a line."""
-    head = f"{'graph':<8} {'quantity':<18} {'difference':>11} {'allowed':>8}"
-    lines = [
-        f"{c.graph:<8} {c.quantity:<18} {c.value:>11.2g} {c.allowed:>8g} {'ok' if c.passed else 'FAILED'}"
-        for c in checks
-    ]
-    return "\n".join([head, *lines])
+    rows = [(*check, "ok" if check.passed else "FAILED") for check in checks]
+    return tabulate(rows, ("graph", "quantity", "difference", "allowed", ""), tablefmt="plain", floatfmt=".2g")
 
 
-def torch_graph(net: TimmNet, calibration: Calibration) -> Graph:
+def torch_graph(net: TimmNet, calibration: GraphCalibration) -> RunGraph:
     """The network itself, in FP32 on the CPU."""
     graph = ServedGraph(copy.deepcopy(net).cpu(), calibration).eval()
 
@@ -140,20 +137,20 @@ def torch_graph(net: TimmNet, calibration: Calibration) -> Graph:
     return run
 
 
-def onnx_graph(path: Path) -> Graph:
+def onnx_graph(path: Path) -> RunGraph:
     """An ONNX file in ONNX Runtime on the CPU."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = list(Verdict._fields)
+    names = list(GraphOutputs._fields)
     return lambda faces: dict(zip(names, session.run(names, {"FACE": faces}), strict=True))
 
 
-def openvino_graph(path: Path) -> Graph:
+def openvino_graph(path: Path) -> RunGraph:
     """An ONNX file face by face, as a CPU serves it: where the batch is open, INT8 is rounded otherwise."""
     graph = openvino(path, threads=1, max_batch_size=1)
     return lambda faces: graph([faces])
 
 
-def graphs_of(folder: Path) -> dict[str, tuple[Graph, Mapping[str, float]]]:
+def graphs_of(folder: Path) -> dict[str, tuple[RunGraph, Mapping[str, float]]]:
     """What a version's folder holds beside its reference, each with its tolerance; INT8 and engine where they are."""
     graphs = {
         "fp32": (onnx_graph(folder / "model.onnx"), EXACT),
@@ -177,7 +174,7 @@ def check_version(folder: Path) -> dict:
     return manifest
 
 
-def verify(folder: Path, batches: Iterable[Batch], net: TimmNet | None = None) -> list[Check]:
+def verify(folder: Path, batches: Iterable[Batch], net: TimmNet | None = None) -> list[ParityCheck]:
     """Checks the files of a version and compares its graphs with `net`, else with its own FP32 graph."""
     manifest = check_version(folder)
     graphs = graphs_of(folder)
@@ -185,34 +182,28 @@ def verify(folder: Path, batches: Iterable[Batch], net: TimmNet | None = None) -
         reference, _ = graphs.pop("fp32")
     else:
         constants = manifest["calibration"]
-        reference = torch_graph(net, Calibration(**{name: constants[name] for name in Calibration.__annotations__}))
+        reference = torch_graph(
+            net, GraphCalibration(**{name: constants[name] for name in GraphCalibration.__annotations__})
+        )
     return compare(reference, graphs, batches)
 
 
-def main() -> int:
-    """Command line entry: 0 everything agrees, 1 the gate is shut, 2 usage."""
-    parser = argparse.ArgumentParser(prog="python -m export verify", description=__doc__)
-    parser.add_argument("folder", type=Path, help="of the version, for example model_repository/classifier/7")
-    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder, for the faces that were found")
-    parser.add_argument("--checkpoint", type=Path, help="the network that it was converted from")
-    parser.add_argument("--splits", nargs="+", default=["val", "test"], help="labelled faces (default %(default)s)")
-    arguments = parser.parse_args()
-    try:
-        faces = find_faces(arguments.data, arguments.out)
-        chosen = [face for face in faces if face.split in arguments.splits]
-        net = None
-        if arguments.checkpoint:
-            from ..training.weights import trained
+def main(
+    folder: Positional[Path],
+    data: Data,
+    out: Out,
+    checkpoint: Path | None = None,
+    splits: tuple[str, ...] = ("val", "test"),
+) -> int:
+    """Prints the table. Exit code: 0 everything agrees, 1 the gate is shut, 2 usage.
 
-            net, _ = trained(arguments.checkpoint)
-        checks = verify(arguments.folder, Loader(folder_of(arguments.data), BATCH, 0).plain(chosen), net)
-    except (GateError, ManifestError, VersionError, OSError, ValueError) as exc:
-        print(f"not verified: {exc}", file=sys.stderr)
-        return 1
-    print(f"{len(chosen)} faces\n{table(checks)}")
+    Args:
+        folder: of the version, for example model_repository/classifier/7.
+        checkpoint: the network that it was converted from.
+        splits: of labelled faces.
+    """
+    faces = [face for face in find_faces(data, out) if face.split in splits]
+    net = trained(checkpoint)[0] if checkpoint else None
+    checks = verify(folder, Loader(folder_of(data), BATCH, 0).plain(faces), net)
+    print(f"{len(faces)} faces\n{table(checks)}")
     return 0 if all(check.passed for check in checks) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -32,7 +32,7 @@ FILES_PER_WORKER = 64  # a detector takes 2 s to load
 def search_files(items: list[Item], folder: Path, out: Path, frames_per_video: int) -> list[dict]:
     """A line of the cache for each item; only what `out` does not know yet is searched."""
     cache = out / "faces.jsonl"
-    known = {line["path"]: line for line in _read_lines(cache)}
+    known = {line["path"]: line for line in whole_lines(cache)}
     todo = [item for item in items if not _is_known(known.get(item.path), item, folder, out, frames_per_video)]
     if todo:
         with cache.open("a") as file:
@@ -125,9 +125,9 @@ def _is_known(line: dict | None, item: Item, folder: Path, out: Path, frames_per
     )
 
 
-def _read_lines(cache: Path) -> Iterator[dict]:
-    """Whole lines of the cache; a last one that an interruption cut off is searched again."""
-    for line in cache.read_text().splitlines() if cache.exists() else ():
+def whole_lines(path: Path) -> Iterator[dict]:
+    """Lines of a JSON Lines file, without one that an interruption cut off; none where there is no file."""
+    for line in path.read_text().splitlines() if path.exists() else ():
         try:
             yield json.loads(line)
         except json.JSONDecodeError:

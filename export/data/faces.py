@@ -7,28 +7,31 @@ reason), `duplicates.csv` and `data.json` (the settings). Fails where a split sh
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
+from tabulate import tabulate
+
+from serving.settings import Settings
+
+from ..options import Data, Out
 from .duplicates import Duplicate, across_splits
 from .face_search import search_files
-from .sources import LABELS, Item, ManifestError, folder_of, read_items
+from .sources import FAKE, LABELS, REAL, Item, ManifestError, folder_of, read_items
 
 SHOWN = 10
 SPLITS = ("train", "val", "test", "cross")
 
 
-@dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Settings):
     """Settings of the search, saved beside what it found: later stages of the run go by them."""
 
-    frames_per_video: int = 8
+    frames_per_video: int = 8  # evenly spaced
     seed: int = 20  # of the split of what has none
     drop_duplicates: bool = False  # leave what is nearly the same in a later split out of train and val
 
@@ -38,7 +41,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class Face:
+class TrainingFace:
     """The largest face of one photograph or frame: box x0, y0, x1, y1 in pixels of the upright picture.
 
     path: of a photograph relative to the data folder; of a frame absolute, its PNG in the run's folder.
@@ -66,7 +69,7 @@ class Face:
 class Collection:
     """What a data folder holds. rejected: (file, what of it, reason); duplicates: index pairs into `found`."""
 
-    found: list[Face]
+    found: list[TrainingFace]
     rejected: list[tuple[Item, str, str]]
     duplicates: list[Duplicate]
     config: DataConfig
@@ -78,7 +81,7 @@ class Collection:
         return {self.found[pair.learned].file for pair in self.duplicates}
 
     @property
-    def faces(self) -> list[Face]:
+    def faces(self) -> list[TrainingFace]:
         """The faces to go on with; raises ManifestError where splits share pictures that may not be dropped."""
         leaking = self.leaking
         if leaking and not self.config.drop_duplicates:
@@ -86,22 +89,22 @@ class Collection:
         return [face for face in self.found if face.file not in leaking]
 
 
-def of_split(faces: Sequence[Face], name: str) -> list[Face]:
+def of_split(faces: Sequence[TrainingFace], name: str) -> list[TrainingFace]:
     """The faces of one split."""
     return [face for face in faces if face.split == name]
 
 
-def digest_of(faces: Sequence[Face]) -> str:
+def digest_of(faces: Sequence[TrainingFace]) -> str:
     """SHA-256 of what these faces are: files, labels and boxes, in any order."""
     return sha256(repr(sorted((face.path, face.label, face.box) for face in faces)).encode()).hexdigest()
 
 
-def real_of(faces: Sequence[Face]) -> list[Face]:
+def real_of(faces: Sequence[TrainingFace]) -> list[TrainingFace]:
     """The genuine ones."""
-    return [face for face in faces if face.label == LABELS["real"]]
+    return [face for face in faces if face.label == REAL]
 
 
-def require_both_classes(faces: Sequence[Face], splits: Sequence[str]) -> None:
+def require_both_classes(faces: Sequence[TrainingFace], splits: Sequence[str]) -> None:
     """Raises ManifestError where one of these splits lacks real or fake faces."""
     there = {(face.split, face.label) for face in faces}
     missing = [
@@ -115,7 +118,7 @@ def require_both_classes(faces: Sequence[Face], splits: Sequence[str]) -> None:
         )
 
 
-def find_faces(data: Path, out: Path, config: DataConfig | None = None) -> list[Face]:
+def find_faces(data: Path, out: Path, config: DataConfig | None = None) -> list[TrainingFace]:
     """The faces of `data` (see `sources.read_items`); says how much was rejected. Raises ManifestError."""
     collection = collect(data, out, config)
     faces = collection.faces
@@ -126,7 +129,7 @@ def find_faces(data: Path, out: Path, config: DataConfig | None = None) -> list[
     return faces
 
 
-def known_faces(data: Path, out: Path) -> list[Face]:
+def known_faces(data: Path, out: Path) -> list[TrainingFace]:
     """The faces of pictures whose truth is settled, apart from the data to learn from; their paths are absolute.
 
     ManifestError where one of them is broken or shows no face.
@@ -142,10 +145,10 @@ def collect(data: Path, out: Path, config: DataConfig | None = None) -> Collecti
     """Searches what is not cached in `out` yet; without `config` by the settings that `out` was made with."""
     settings = out / "data.json"
     if config is None:
-        config = DataConfig(**json.loads(settings.read_text())) if settings.exists() else DataConfig()
+        config = msgspec.json.decode(settings.read_bytes(), type=DataConfig) if settings.exists() else DataConfig()
     items = read_items(data, config.seed)
     out.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps(asdict(config), indent=2) + "\n")
+    settings.write_bytes(msgspec.json.format(msgspec.json.encode(config)) + b"\n")
     lines = search_files(items, folder_of(data), out, config.frames_per_video)
     pairs = list(zip(items, lines, strict=True))
     found = [_face(item, picture, out) for item, line in pairs for picture in line["pictures"]]
@@ -160,33 +163,30 @@ def collect(data: Path, out: Path, config: DataConfig | None = None) -> Collecti
 
 def table(collection: Collection) -> str:
     """Faces of each source and label by split, with the videos they come from, what was rejected and what leaks."""
-    splits = sorted({face.split for face in collection.found} - set(SPLITS))
-    splits = [split for split in SPLITS if any(face.split == split for face in collection.found)] + splits
-    faces = Counter((face.source, face.label, face.split) for face in collection.found)
-    videos = Counter(key for key, _ in {((f.source, f.label), f.video) for f in collection.found if f.video})
-    rejected = Counter((item.source, item.label) for item, _, _ in collection.rejected)
-    leaking = collection.leaking
-    dropped = Counter((face.source, face.label) for face in collection.found if face.file in leaking)
-    names = {number: name for name, number in LABELS.items()}
-    header = ("source", "label", *splits, "videos", "rejected", "duplicates")
-    rows = []
-    for key in sorted({(source, label) for source, label, _ in faces} | set(rejected)):
-        counts = [faces[(*key, split)] for split in splits]
-        rows.append((key[0], names[key[1]], *counts, videos[key], rejected[key], dropped[key]))
-    total = ("all", "", *(sum(column) for column in list(zip(*rows, strict=True))[2:]))
-    return "\n".join(
-        f"{row[0]:<24} {row[1]:<5}" + "".join(f"{value:>11}" for value in row[2:]) for row in (header, *rows, total)
-    )
+    found, leaking = collection.found, collection.leaking
+    splits = sorted({face.split for face in found}, key=lambda name: (name not in SPLITS, (*SPLITS, name).index(name)))
+    columns = {split: Counter(map(_kind, of_split(found, split))) for split in splits}
+    columns["videos"] = Counter(kind for kind, _ in {(_kind(face), face.video) for face in found if face.video})
+    columns["rejected"] = Counter(_kind(item) for item, _, _ in collection.rejected)
+    columns["duplicates"] = Counter(_kind(face) for face in found if face.file in leaking)
+    kinds = sorted(set().union(*columns.values()))
+    rows = [(*kind, *(column[kind] for column in columns.values())) for kind in kinds]
+    total = ("all", "", *(column.total() for column in columns.values()))
+    return tabulate([*rows, total], ("source", "label", *columns), tablefmt="plain", disable_numparse=[0, 1])
 
 
-def _face(item: Item, picture: dict, out: Path) -> Face:
+def _kind(item: TrainingFace | Item) -> tuple[str, str]:
+    return item.source, "fake" if item.label == FAKE else "real"
+
+
+def _face(item: Item, picture: dict, out: Path) -> TrainingFace:
     path = str((out / picture["file"]).resolve()) if picture["file"] else item.path
     video = item.path if item.is_video else ""
     box, height, width = tuple(picture["box"]), picture["height"], picture["width"]
-    return Face(path, item.label, item.source, item.split, box, height, width, item.group, video)
+    return TrainingFace(path, item.label, item.source, item.split, box, height, width, item.group, video)
 
 
-def _refusal(found: list[Face], duplicates: list[Duplicate]) -> str:
+def _refusal(found: list[TrainingFace], duplicates: list[Duplicate]) -> str:
     files = {(found[a].file, found[a].split, found[b].file, found[b].split) for a, b, _ in duplicates}
     shown = "".join(f"\n  {a} ({a_split}) and {b} ({b_split})" for a, a_split, b, b_split in sorted(files)[:SHOWN])
     more = f"\n  and {len(files) - SHOWN} pairs more" if len(files) > SHOWN else ""
@@ -203,19 +203,9 @@ def _write(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:
         csv.writer(file).writerows([header, *rows])
 
 
-def main() -> int:
-    """Command line entry."""
-    parser = argparse.ArgumentParser(prog="python -m export data", description=__doc__)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="CSV manifest, or a folder with one or with real/ and fake/"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--frames-per-video", type=int, default=DataConfig.frames_per_video, help="default %(default)s")
-    parser.add_argument("--seed", type=int, default=DataConfig.seed, help="of missing splits (default %(default)s)")
-    parser.add_argument("--drop-duplicates", action="store_true", help="from train and val, instead of refusing")
-    arguments = parser.parse_args()
-    settings = {field.name: getattr(arguments, field.name) for field in fields(DataConfig)}
-    collection = collect(arguments.data, arguments.out, DataConfig(**settings))
+def main(data: Data, out: Out, config: DataConfig) -> int:
+    """Searches, and prints the table of what was found."""
+    collection = collect(data, out, config)
     print(table(collection))
-    print(f"{len(collection.faces)} faces to go on with; rejected files are listed in {arguments.out}/rejected.csv")
+    print(f"{len(collection.faces)} faces to go on with; rejected files are listed in {out / 'rejected.csv'}")
     return 0

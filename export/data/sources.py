@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from ..errors import ManifestError
-from ..synthesis.augment import FAKE, REAL
 
+REAL, FAKE = 0, 1
 LABELS = {"real": REAL, "fake": FAKE}
 VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"))
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}  # of the groups that the manifest gives no split

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from serving.pictures.crop import face_roi
 
+from ..data.sources import FAKE, REAL
 from .degrade import CLEAN_QUALITY, degrade, encode, save, video_call
 from .identity_blend import identity_blended_pair
 from .masks import Blend
@@ -22,7 +23,7 @@ from .self_blend import self_blend, self_blended_pair
 
 CONTEXT = 1.8  # of the box is kept around it: more than any jittered crop needs
 WORKING_FACE_PX = (224, 352)  # larger faces are scaled down to a side drawn here: the network gets 224 px of 1.3 boxes
-REAL, FAKE = 0, 1
+RESAMPLING = Image.Resampling.BICUBIC
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,6 @@ class Surroundings:
         scales = goal / (high - low)
         moved = None if landmarks is None else (landmarks - low) * scales
         return cls(np.asarray(cut), (box - np.tile(low, 2)) * np.tile(scales, 2), moved)
-
-
-RESAMPLING = Image.Resampling.BICUBIC
 
 
 def _blended(face: Surroundings, donor: Donor | None, rng: np.random.Generator) -> Blend:

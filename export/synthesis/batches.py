@@ -5,18 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import astuple
 
 from serving.pictures import pipelines
 from serving.pictures.pipeline_host import PipelineHost
+from serving.settings import Settings
 
-from ..data.faces import Face
-from .augment import REAL, Donor, Example, Twin, blended_example, plain_example, training_example, training_pair
+from ..data.faces import TrainingFace
+from ..data.sources import REAL
+from .augment import Donor, Example, Twin, blended_example, plain_example, training_example, training_pair
 from .identity_blend import Donors
 
 
@@ -27,15 +30,14 @@ class Batch(NamedTuple):
     labels: np.ndarray
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(Settings):
     """Which fakes are made of the real faces, as shares 0..1 of those, and how often a picture is degraded."""
 
-    self_blend: float = 0.35
-    identity_blend: float = 0.0
-    reconstruction: float = 0.0  # of those that have one
-    degradation: float = 1.0
-    video: float = 0.0  # how often it is a frame of a video call instead
+    self_blend: float = 0.35  # blended with an altered copy of itself
+    identity_blend: float = 0.0  # blended with another person's face
+    reconstruction: float = 0.0  # sent through an autoencoder, of those that were
+    degradation: float = 1.0  # of all pictures, real and fake
+    video: float = 0.0  # of all pictures: a frame of a video call instead of degraded
 
     def __post_init__(self) -> None:
         if not all(0 <= share <= 1 for share in astuple(self)):
@@ -56,7 +58,7 @@ class Material:
 class Slot(NamedTuple):
     """One face of a batch. kind: plain, or what fake it comes with as its twin."""
 
-    face: Face
+    face: TrainingFace
     kind: str
     seed: tuple[int, ...]
 
@@ -76,7 +78,7 @@ class Loader:
         folder: what the manifest's paths are relative to.
         batch_size: faces in one batch; one with twins may hold one more.
         seed: of every random choice.
-        material: for blends and reconstructions.
+        material: what blends and reconstructions are made with.
     """
 
     def __init__(self, folder: Path, batch_size: int, seed: int, material: Material | None = None) -> None:
@@ -85,7 +87,7 @@ class Loader:
         self.pipeline = PipelineHost(pipelines.preprocess, batch_size + 1, threads=1)
         self.one_at_a_time = Lock()  # two iterators of a loader each have a thread; the pipeline is not thread-safe
 
-    def plan(self, faces: Sequence[Face], epoch: int, recipe: Recipe) -> list[list[Slot]]:
+    def plan(self, faces: Sequence[TrainingFace], epoch: int, recipe: Recipe) -> list[list[Slot]]:
         """The batches of one epoch, shuffled; the last, smaller one is left out.
 
         A real face and the fake that is made from it are one slot, so that a batch holds both.
@@ -99,7 +101,7 @@ class Loader:
                 batches.append([])
         return batches[:-1]
 
-    def _kind(self, face: Face, recipe: Recipe, rng: np.random.Generator) -> str:
+    def _kind(self, face: TrainingFace, recipe: Recipe, rng: np.random.Generator) -> str:
         draw = rng.random(3)
         if face.label != REAL:
             return PLAIN
@@ -128,7 +130,7 @@ class Loader:
         fakes = {"landmarks": landmarks, "donor": donor, "twin": twin}
         return list(training_pair(data, box, recipe.degradation, rng, video=recipe.video, **fakes))
 
-    def plain(self, faces: Sequence[Face]) -> Iterator[Batch]:
+    def plain(self, faces: Sequence[TrainingFace]) -> Iterator[Batch]:
         """Every face as served, in order."""
         return self._batches(
             self._chunks(faces),
@@ -136,17 +138,15 @@ class Loader:
             whole=True,
         )
 
-    def blended(self, faces: Sequence[Face]) -> Iterator[Batch]:
+    def blended(self, faces: Sequence[TrainingFace]) -> Iterator[Batch]:
         """A self-blended fake of every face, in order."""
-        return self._batches(
-            self._chunks(list(enumerate(faces))),
-            lambda item: [
-                blended_example(
-                    self._read(item[1].path), np.array(item[1].box), np.random.default_rng([self.seed, item[0]])
-                )
-            ],
-            whole=True,
-        )
+
+        def example(numbered: tuple[int, TrainingFace]) -> list[Example]:
+            number, face = numbered
+            rng = np.random.default_rng([self.seed, number])
+            return [blended_example(self._read(face.path), np.array(face.box), rng)]
+
+        return self._batches(self._chunks(list(enumerate(faces))), example, whole=True)
 
     def _read(self, path: str) -> bytes:
         return (self.folder / path).read_bytes()

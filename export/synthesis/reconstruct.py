@@ -12,28 +12,30 @@ genuine. So a twin gets the sharpness of its original, place by place and band b
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import itertools
 import json
 import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import openvino
+from msgspec import field
 from PIL import Image, ImageOps, JpegImagePlugin
 from scipy.ndimage import gaussian_filter, laplace, uniform_filter
 from tqdm import tqdm
 
 from serving.files import digest
+from serving.settings import Settings
 
-from ..data.faces import Face, find_faces, real_of
+from ..claim import claim
+from ..data.face_search import whole_lines
+from ..data.faces import TrainingFace, find_faces, real_of
 from ..data.sources import folder_of
+from ..options import Data, Out
 
 CONTEXT = 1.6  # of the box: as much as the widest jittered crop shows
 GRID = 16  # pixels: the autoencoder's sides must be multiples of 8, blocks of a JPEG with halved colour of 16
@@ -177,8 +179,7 @@ def encode_like(picture: Image.Image, original: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-@dataclass(frozen=True)
-class Reconstructions:
+class Reconstructions(Settings):
     """Of which faces reconstructions are made, and through what."""
 
     encoder: str  # ONNX: picture to latent
@@ -186,10 +187,10 @@ class Reconstructions:
     sources: tuple[str, ...] = ()  # NAME or NAME:COUNT, so many at random; all where empty
     seed: int = 0
     limit_px: int = 512  # larger crops are scaled down
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)  # by default as many as there are cores
 
 
-def choose(faces: Sequence[Face], sources: Sequence[str], seed: int) -> list[Face]:
+def choose(faces: Sequence[TrainingFace], sources: Sequence[str], seed: int) -> list[TrainingFace]:
     """Real faces of some sources, each NAME or NAME:COUNT; all if none is named. Raises ValueError for an unknown."""
     real = real_of(faces)
     rng = np.random.default_rng(seed)
@@ -204,7 +205,7 @@ def choose(faces: Sequence[Face], sources: Sequence[str], seed: int) -> list[Fac
 
 
 def reconstruct_faces(
-    config: Reconstructions, faces: Sequence[Face], folder: Path, out: Path
+    config: Reconstructions, faces: Sequence[TrainingFace], folder: Path, out: Path
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Reconstructs what is not in `out` yet; the file of each and the crop that it shows, by its original's path.
 
@@ -217,15 +218,15 @@ def reconstruct_faces(
     out.mkdir(parents=True, exist_ok=True)
     through = {"seed": config.seed, "limit_px": config.limit_px}
     through |= {name: digest(Path(getattr(config, name))) for name in ("encoder", "decoder")}
-    claim(out, through, begun=bool(whole_lines(listing)))
+    done = list(whole_lines(listing))
+    claim(out / "made_through.json", through, begun=bool(done))
     chosen = choose(faces, config.sources, config.seed)
-    done = whole_lines(listing)
     listing.write_text("".join(json.dumps(line) + "\n" for line in done))  # without a line that was cut off
     twins = {line["twin"] for line in done}
     todo = [face for face in chosen if face.path not in twins]
     autoencoder = Reconstructor(Path(config.encoder), Path(config.decoder), config.workers) if todo else None
 
-    def twin(face: Face) -> dict:
+    def twin(face: TrainingFace) -> dict:
         data = (folder / face.path).read_bytes()
         encoded, found = twin_of(data, np.array(face.box), autoencoder, config.seed, config.limit_px)
         suffix = ".jpg" if encoded[:2] == b"\xff\xd8" else ".png"
@@ -243,14 +244,6 @@ def reconstruct_faces(
     return {line["twin"]: (line["path"], tuple(line["crop"])) for line in lines}
 
 
-def claim(out: Path, through: Mapping[str, object], begun: bool) -> None:
-    """Notes what a folder is made through; ValueError where it was `begun` through something else."""
-    note = out / "made_through.json"
-    if begun and note.exists() and json.loads(note.read_text()) != through:
-        raise ValueError(f"{out} was made through other nets, of other data, or with another seed or limit; remove it")
-    note.write_text(json.dumps(through, indent=2) + "\n")
-
-
 def report(lines: Sequence[dict]) -> None:
     """Prints how the twins' sharpness agrees: it should be near 1."""
     for name in lines[0]["sharpness"] if lines else ():
@@ -258,35 +251,12 @@ def report(lines: Sequence[dict]) -> None:
         print(f"{name}: reconstruction / original {middle:.2f} (80 % within {low:.2f} to {high:.2f})")
 
 
-def whole_lines(path: Path) -> list[dict]:
-    """Lines of a JSON Lines file; one that an interruption cut off is left out."""
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return lines
+def main(data: Data, out: Out, config: Reconstructions, splits: tuple[str, ...] = ("train",)) -> int:
+    """Reconstructs what is not there yet.
 
-
-def main() -> int:
-    """Command line entry."""
-    parser = argparse.ArgumentParser(prog="python -m export reconstruct", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets reconstructions/")
-    parser.add_argument("--encoder", required=True, help="ONNX: picture to latent")
-    parser.add_argument("--decoder", required=True, help="ONNX: latent to picture")
-    parser.add_argument("--sources", nargs="*", default=[], metavar="NAME[:COUNT]", help="default: all real sources")
-    parser.add_argument("--splits", nargs="*", default=["train"], help="default: train")
-    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    parser.add_argument("--limit-px", type=int, default=512, help="larger crops are scaled down (default %(default)s)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="default: cores, here %(default)s")
-    a = parser.parse_args()
-    faces = [face for face in find_faces(a.data, a.out) if face.split in a.splits]
-    config = Reconstructions(a.encoder, a.decoder, tuple(a.sources), a.seed, a.limit_px, a.workers)
-    reconstruct_faces(config, faces, folder_of(a.data), a.out / "reconstructions")
+    Args:
+        splits: of the faces.
+    """
+    faces = [face for face in find_faces(data, out) if face.split in splits]
+    reconstruct_faces(config, faces, folder_of(data), out / "reconstructions")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

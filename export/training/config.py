@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import torch
+
+from serving.settings import Settings
 
 from ..network import FaceNet, PlainNet, ProbeNet, TimmNet
 from ..synthesis.batches import Recipe
@@ -13,8 +15,7 @@ from ..synthesis.batches import Recipe
 HEADS: dict[str, type[TimmNet]] = {"taps": FaceNet, "plain": PlainNet, "probe": ProbeNet}
 
 
-@dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """Settings of one run, saved in its checkpoint."""
 
     backbone: str = "efficientnet_b0"  # any timm model with feature maps; the student is B0
@@ -25,21 +26,20 @@ class TrainConfig:
     epochs: int = 5
     distinct_epochs: int = 0  # after so many the same altered faces come again, and no teacher is asked twice; 0: never
     batch_size: int = 32  # in memory at once; halved by itself where CUDA memory ends
-    hard_samples: int = 6  # an update waits for as many: batches grow as the data gets easier,
-    max_accumulation: int = 4  # up to so many in one update
+    hard_samples: int = 6  # an update waits for as many: batches grow as the data gets easier
+    max_accumulation: int = 4  # batches in one update, at most
     learning_rate: float = 6e-4  # of AdamW, for the backbone
     head_learning_rate: float = 3e-3  # what is not the backbone starts from nothing
     weight_decay: float = 0.02
     warmup_share: float = 0.1  # of the run; fresh heads have large first gradients
     mix: float = 0.0  # of the batches: faces blended with, or cut into, each other
-    restyle: float = 0.0  # of the batches, before that: faces in each other's colour and light
     focal_gamma: float = 1.0  # 0 is cross-entropy; 2 of the paper is for 1:1000 imbalance
     distill_share: float = 0.7  # of the loss that the teacher gives, where there is one
     distill_temperature: float = 2.0
     map_weight: float = 1.0  # of attention and evidence maps against the verdict in distillation
-    recipe: Recipe = Recipe()  # noqa: RUF009 (frozen)
+    recipe: Recipe = Recipe()  # which fakes are made, and how pictures are degraded
     ema_decay: float = 0.99  # averages the last hundred updates
-    seed: int = 20
+    seed: int = 20  # of every random choice
 
     def __post_init__(self) -> None:
         counts = (self.epochs, self.max_accumulation, self.hard_samples)
@@ -55,19 +55,15 @@ class TrainConfig:
             raise ValueError(f"warmup_share and ema_decay are from 0 on and below 1, got {self}")
         if not 0 <= self.distinct_epochs <= self.epochs:
             raise ValueError(f"distinct_epochs is 0 or 1..{self.epochs} (epochs), got {self.distinct_epochs}")
-        shares = {name: getattr(self, name) for name in ("distill_share", "mix", "restyle")}
-        if not all(0 <= share <= 1 for share in shares.values()):
-            raise ValueError(f"{', '.join(shares)} are in 0..1, got {shares}")
+        if not (0 <= self.distill_share <= 1 and 0 <= self.mix <= 1):
+            raise ValueError(f"distill_share and mix are in 0..1, got {self.distill_share} and {self.mix}")
         if self.head not in HEADS:
             raise ValueError(f"head is one of {', '.join(HEADS)}, got {self.head!r}")
 
     @classmethod
-    def of(cls, settings: dict[str, Any]) -> TrainConfig:
-        """From a table of TOML or JSON; ValueError names what it does not know."""
-        try:
-            return cls(**{**settings, "recipe": Recipe(**settings.get("recipe", {}))})
-        except TypeError as exc:
-            raise ValueError(f"training settings: {exc}") from exc
+    def of_checkpoint(cls, settings: dict[str, Any]) -> TrainConfig:
+        """From what a checkpoint holds; settings that a later release gave up are left out."""
+        return msgspec.convert({name: settings[name] for name in cls.__struct_fields__ if name in settings}, cls)
 
     def network(self) -> TimmNet:
         """A fresh network of this configuration; the same seed gives the same."""

@@ -9,22 +9,21 @@ beside the new ones.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-import sys
-from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
+import msgspec
+from msgspec.structs import replace
+from tabulate import tabulate
 
 from .. import metrics
-from ..conversion.calibrate import sigmoid
 from ..data.duplicates import across_splits
-from ..data.faces import Collection, DataConfig, Face, collect, of_split
+from ..data.faces import Collection, DataConfig, TrainingFace, collect, of_split
 from ..data.sources import folder_of
 from ..errors import ManifestError
 from ..network import TimmNet
+from ..options import Data, Out
 from ..synthesis.batches import Loader
 from ..synthesis.material import gather
 from .config import TrainConfig
@@ -51,13 +50,13 @@ def read_cases(path: Path, out: Path) -> Collection:
     return collect(manifest, out, DataConfig(drop_duplicates=True))
 
 
-def figures(net: TimmNet, loader: Loader, faces: list[Face]) -> dict[str, float]:
-    """AUC, and the rates at probability 0.5, of uncalibrated logits."""
+def figures(net: TimmNet, loader: Loader, faces: list[TrainingFace]) -> dict[str, float]:
+    """AUC, and the rates where more than half speaks for fake, of uncalibrated logits."""
     labels, raw = logits(net, loader.plain(faces))
-    return {"images": len(faces), "auc": metrics.auc(labels, raw), **metrics.rates(labels, sigmoid(raw), 0.5)}
+    return {"images": len(faces), "auc": metrics.auc(labels, raw), **metrics.rates(labels, raw, 0.0)}
 
 
-def apart(known: Collection, cases: Collection) -> tuple[list[Face], list[Face]]:
+def apart(known: Collection, cases: Collection) -> tuple[list[TrainingFace], list[TrainingFace]]:
     """Known faces and cases without those of later splits that show nearly the same as what the others learn from."""
     found, hashes = [*known.found, *cases.found], [*known.hashes, *cases.hashes]
     pairs = across_splits(hashes, [face.split for face in found])
@@ -85,30 +84,23 @@ def finetune(config: TrainConfig, checkpoint: Path, data: Path, corrected: Colle
     }
 
 
-def main() -> int:
-    """Command line entry."""
-    parser = argparse.ArgumentParser(prog="python -m export finetune", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="what the network was trained on")
-    parser.add_argument("--cases", type=Path, required=True, help="CSV with path and truth (real or fake)")
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, help="for example model_repository/classifier/7/network.pt"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--epochs", type=int, default=2, help="default %(default)s")
-    parser.add_argument("--learning-rate", type=float, default=1e-4, help="default %(default)s")
-    a = parser.parse_args()
-    _, config = trained(a.checkpoint)
+def main(data: Data, cases: Path, checkpoint: Path, out: Out, epochs: int = 2, learning_rate: float = 1e-4) -> int:
+    """Trains on, and prints the figures before and after.
+
+    Args:
+        cases: CSV with the columns path and truth (real or fake).
+        checkpoint: for example model_repository/classifier/7/network.pt.
+    """
+    _, config = trained(checkpoint)
+    rates = {"learning_rate": learning_rate, "head_learning_rate": learning_rate}
     recipe = replace(config.recipe, reconstruction=0.0)
-    rates = {"learning_rate": a.learning_rate, "head_learning_rate": a.learning_rate}
-    config = replace(config, epochs=a.epochs, distinct_epochs=0, distill_share=0.5, recipe=recipe, **rates)
-    report = finetune(config, a.checkpoint, a.data, read_cases(a.cases, a.out / "cases"), a.out)
-    (a.out / "finetune.json").write_text(json.dumps({"config": asdict(config), "figures": report}, indent=2) + "\n")
-    for name, states in report.items():
-        for state, values in states.items():
-            print(f"{name:<6} {state:<7}" + " ".join(f"{key} {np.round(value, 4)}" for key, value in values.items()))
-    print(f"{a.out}/checkpoint.pt; publish it with: python -m export publish --data {a.data} --out {a.out}")
+    config = replace(config, epochs=epochs, distinct_epochs=0, distill_share=0.5, recipe=recipe, **rates)
+    report = finetune(config, checkpoint, data, read_cases(cases, out / "cases"), out)
+    told = {"config": msgspec.to_builtins(config), "figures": report}
+    (out / "finetune.json").write_text(json.dumps(told, indent=2) + "\n")
+    rows = [
+        {"pictures": name, "network": state, **row} for name, states in report.items() for state, row in states.items()
+    ]
+    print(tabulate(rows, headers="keys", floatfmt=".4g"))
+    print(f"{out}/checkpoint.pt; publish it with: python -m export publish --data {data} --out {out}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,4 @@
-"""Faces of a batch with something of each other: keeps a network from learning a small training set by heart.
-
-`mix` makes one face of two, and says how fake it then is; `restyle` lends colour and light alone.
-"""
+"""Each face of a batch with another one of it: keeps a network from learning a small training set by heart."""
 
 from __future__ import annotations
 
@@ -12,16 +9,11 @@ import torch
 from torch import Tensor
 
 ALPHA = 0.4  # of the Beta distribution: mostly one of the two, with some of the other
-MAX_RADIUS = 3  # cycles across the picture, of what is lent: light and shade of a side of a face, no features
 
 
-def mixed(
-    pixels: Tensor, labels: Tensor, seed: Sequence[int], often: float, restyled: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """A batch that may be restyled, and mixed, with these probabilities 0..1; the same seed gives the same."""
-    rng, style = np.random.default_rng(seed), np.random.default_rng([*seed, 1])
-    if style.random() < restyled:
-        pixels = restyle(pixels, style)
+def mixed(pixels: Tensor, labels: Tensor, seed: Sequence[int], often: float) -> tuple[Tensor, Tensor]:
+    """A batch, mixed with the probability `often` 0..1; the same seed gives the same."""
+    rng = np.random.default_rng(seed)
     return mix(pixels, labels, rng) if rng.random() < often else (pixels, labels)
 
 
@@ -47,24 +39,3 @@ def mix(pixels: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tenso
         mixed[..., top : top + h, left : left + w] = pixels[other, :, top : top + h, left : left + w]
         share = 1 - h * w / (height * width)
     return mixed, share * labels + (1 - share) * labels[other]
-
-
-def restyle(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Every face in the colour and light of another one of the batch, to a random degree; its label stays.
-
-    The amplitudes of the lowest frequencies are lent, the phases kept (Yang and Soatto, FDA, CVPR 2020): sources of
-    faces differ in light as well, and a network takes the studio's for the generator's.
-
-    Args:
-        pixels: (B, C, H, W), 0..255.
-    """
-    other = torch.from_numpy(rng.permutation(len(pixels)))
-    degree = torch.from_numpy(rng.random((len(pixels), 1, 1, 1), np.float32))
-    radius = int(rng.integers(MAX_RADIUS + 1))
-    spectrum = torch.fft.rfft2(pixels)
-    for rows in (slice(0, radius + 1), slice(spectrum.shape[-2] - radius, None)):  # of both signs; the columns have one
-        low = spectrum[..., rows, : radius + 1]
-        amplitude = low.abs()
-        lent = torch.lerp(amplitude, amplitude[other], degree)
-        spectrum[..., rows, : radius + 1] = torch.polar(lent, low.angle())
-    return torch.fft.irfft2(spectrum, s=pixels.shape[-2:]).clamp(0, 255).contiguous(memory_format=torch.channels_last)

@@ -6,10 +6,7 @@ where the budget cannot be met. Zeros scattered over the weights would speed not
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 
 import timm
@@ -17,21 +14,23 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from ..data.faces import Face, find_faces, of_split
+from serving.settings import Settings
+
+from ..data.faces import TrainingFace, find_faces, of_split
 from ..data.sources import folder_of
 from ..errors import PruneError
 from ..network import FaceNet, TimmNet
+from ..options import Data, Out
 from ..synthesis.batches import Batch, Loader
 from .config import TrainConfig
 from .losses import focal_loss
-from .train import add_flags, to_pixels
+from .train import to_pixels
 from .weights import save_network, trained
 
 REFERENCE = "efficientnet_b0"  # budgets are shares of it, with one logit, at the same side
 
 
-@dataclass(frozen=True)
-class PruneConfig:
+class PruneConfig(Settings):
     """What may be left, as shares of EfficientNet-B0."""
 
     multiply_adds: float = 0.6
@@ -99,7 +98,7 @@ def _gradients(net: FaceNet, batches: Sequence[Batch]) -> None:
 
 
 def prune_to(
-    path: Path, net: TimmNet, config: TrainConfig, pruning: PruneConfig, faces: Sequence[Face], loader: Loader
+    path: Path, net: TimmNet, config: TrainConfig, pruning: PruneConfig, faces: Sequence[TrainingFace], loader: Loader
 ) -> None:
     """Prunes `net` by faces of the split train and writes it as `train.trained` reads it."""
     if not isinstance(net, FaceNet):
@@ -110,20 +109,13 @@ def prune_to(
     save_network(net, config, path)
 
 
-def main() -> int:
-    """Command line entry."""
-    parser = argparse.ArgumentParser(prog="python -m export prune", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets pruned.pt")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="of the trained network")
-    add_flags(parser, fields(PruneConfig))
-    a = parser.parse_args()
-    pruning = PruneConfig(**{setting.name: getattr(a, setting.name) for setting in fields(PruneConfig)})
-    net, config = trained(a.checkpoint)
-    loader = Loader(folder_of(a.data), config.batch_size, config.seed)
-    prune_to(a.out / "pruned.pt", net, config, pruning, find_faces(a.data, a.out), loader)
+def main(data: Data, out: Out, checkpoint: Path, config: PruneConfig) -> int:
+    """Writes pruned.pt into the run's folder.
+
+    Args:
+        checkpoint: of the trained network.
+    """
+    net, settings = trained(checkpoint)
+    loader = Loader(folder_of(data), settings.batch_size, settings.seed)
+    prune_to(out / "pruned.pt", net, settings, config, find_faces(data, out), loader)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,15 +6,13 @@ on CUDA through accelerate; there in BF16, since FP16 autocast gives this networ
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import Field, asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -22,11 +20,13 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from reports.machine import keep_freed_memory
+from serving.files import replacing
 
-from ..data.faces import Face, digest_of, find_faces, of_split
+from ..data.faces import TrainingFace, digest_of, find_faces, of_split
 from ..data.sources import folder_of
 from ..network import Output, TimmNet
-from ..synthesis.batches import Batch, Loader, Material, Recipe
+from ..options import Data, Out
+from ..synthesis.batches import Batch, Loader, Material
 from ..synthesis.material import gather
 from .config import TrainConfig
 from .losses import distillation_loss, focal_loss, one_teacher
@@ -35,6 +35,7 @@ from .teacher import frozen
 from .weights import starting_network, trained
 
 CHECKPOINT_S = 60  # at most this much work is done twice after a kill
+PARTS = ("net", "average", "optimizer")  # of a run, that have a state
 HARD_BELOW = 0.7  # a sample that gets less than this probability for the truth is hard
 
 
@@ -133,7 +134,7 @@ class Run:
         total, hard = 0.0, 0
         at = [self.config.seed, self.position % self.period]  # the same after a resume
         pixels, labels = to_pixels(batch), torch.from_numpy(batch.labels)
-        pixels, labels = mixed(pixels, labels, at, self.config.mix, self.config.restyle)
+        pixels, labels = mixed(pixels, labels, at, self.config.mix)
         pixels, labels = pixels.to(self.accelerator.device), labels.to(self.accelerator.device)
         answer = self._answer(pixels, labels) if self.teachers else ()
         parts = (value.split(self.chunk) for value in (pixels, labels, *answer))
@@ -190,22 +191,21 @@ class Run:
 
     def save(self, path: Path) -> None:
         """Writes everything at once, or nothing."""
-        parts = {name: getattr(self, name).state_dict() for name in ("net", "average", "optimizer")}
-        draft = path.with_suffix(".draft")
-        state = {**parts, "position": self.position, "total": self.total, "chunk": self.chunk, "answers": self.answers}
-        torch.save({**state, "config": asdict(self.config), "faces": self.faces}, draft)
-        draft.replace(path)
+        state: dict[str, Any] = {name: getattr(self, name).state_dict() for name in PARTS}
+        state |= {name: getattr(self, name) for name in ("position", "total", "chunk", "answers", "faces")}
+        with replacing(path) as draft:
+            torch.save({**state, "config": msgspec.to_builtins(self.config)}, draft)
 
     def load(self, path: Path) -> None:
         """Goes on where `save` left off; raises ValueError where the checkpoint is of another configuration."""
         state: dict[str, Any] = torch.load(path, map_location=self.accelerator.device, weights_only=True)
-        if (state["config"], state["total"]) != (asdict(self.config), self.total):
+        if (state["config"], state["total"]) != (msgspec.to_builtins(self.config), self.total):
             raise ValueError(
                 f"{path} was trained with {state['config']}, {state['total']} batches; remove it to start anew"
             )
         if state.get("faces") != self.faces:
             raise ValueError(f"{path} was trained on other faces; remove it to start anew")
-        for name in ("net", "average", "optimizer"):
+        for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
         self.position, self.chunk, self.answers = state["position"], state["chunk"], state["answers"]
 
@@ -217,7 +217,7 @@ def to_pixels(batch: Batch) -> Tensor:
 
 def train(
     config: TrainConfig,
-    faces: list[Face],
+    faces: list[TrainingFace],
     data: Path,
     out: Path,
     start: TimmNet,
@@ -285,42 +285,23 @@ def _has_bf16(cpu: bool) -> bool:
     return not cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
-def main() -> int:
-    """Command line entry: one training by flags; `python -m export run` does several by a configuration."""
-    parser = argparse.ArgumentParser(prog="python -m export train", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder, for checkpoint and caches")
-    parser.add_argument("--init", type=Path, help="a checkpoint (pruned or not), or a backbone with timm's names")
-    parser.add_argument("--teacher", type=Path, nargs="*", default=[], help="checkpoints to distil from")
-    parser.add_argument("--cpu", action="store_true", help="even where there is CUDA")
-    add_flags(parser, [setting for setting in fields(TrainConfig) if setting.name != "recipe"])
-    add_flags(parser, fields(Recipe))
-    given = vars(parser.parse_args())
-    recipe = {setting.name: given[setting.name] for setting in fields(Recipe)}
-    settings = {setting.name: given[setting.name] for setting in fields(TrainConfig) if setting.name != "recipe"}
-    config = TrainConfig.of({**settings, "recipe": recipe})
-    faces = find_faces(given["data"], given["out"])
-    teachers = [trained(path)[0] for path in given["teacher"]]
-    folder = folder_of(given["data"])
-    material = gather([config.recipe], None, faces, folder, given["out"])
-    net = starting_network(config, given["init"])
-    train(config, faces, folder, given["out"], net, teachers, material, given["cpu"])
+def main(
+    data: Data,
+    out: Out,
+    config: TrainConfig,
+    init: Path | None = None,
+    teacher: tuple[Path, ...] = (),
+    cpu: bool = False,
+) -> int:
+    """One training by its options; `python -m export run` does several by a configuration.
+
+    Args:
+        init: a checkpoint (pruned or not), or a backbone with timm's tensor names.
+        teacher: checkpoints to distil from.
+        cpu: stay on the CPU where there is CUDA.
+    """
+    faces, folder = find_faces(data, out), folder_of(data)
+    material = gather([config.recipe], None, faces, folder, out)
+    teachers = [trained(path)[0] for path in teacher]
+    train(config, faces, folder, out, starting_network(config, init), teachers, material, cpu)
     return 0
-
-
-def add_flags(parser: argparse.ArgumentParser, settings: Iterable[Field]) -> None:
-    """One flag for each field of a dataclass, with its default."""
-    for setting in settings:
-        flag = "--" + setting.name.replace("_", "-")
-        kind = _truth if isinstance(setting.default, bool) else type(setting.default)
-        parser.add_argument(flag, type=kind, default=setting.default, help="default %(default)s")
-
-
-def _truth(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"true or false, got {text!r}")
-    return text == "true"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

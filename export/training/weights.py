@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
+
+from serving.files import replacing
 
 from ..network import TimmNet, fit_to
 from .config import HEADS, TrainConfig
@@ -16,13 +18,14 @@ from .config import HEADS, TrainConfig
 def trained(checkpoint: Path) -> tuple[TimmNet, TrainConfig]:
     """The averaged network of a checkpoint, pruned or not, and the configuration that it was trained with."""
     state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    config = TrainConfig.of({**state["config"], "pretrained": False})
+    config = TrainConfig.of_checkpoint({**state["config"], "pretrained": False})
     return _network_of(state, config.activation).eval(), config
 
 
 def _network_of(state: dict[str, Any], activation: str) -> TimmNet:
     """The averaged network of a checkpoint, with its own or another activation: hard-swish is near enough to SiLU."""
-    net = TrainConfig.of({**state["config"], "pretrained": False, "activation": activation}).network()
+    config = TrainConfig.of_checkpoint({**state["config"], "pretrained": False, "activation": activation})
+    net = config.network()
     fit_to(net, {name.removeprefix("module."): value for name, value in state["average"].items()})
     return net
 
@@ -47,10 +50,9 @@ def averaged(checkpoints: Sequence[Path]) -> tuple[TimmNet, TrainConfig]:
 
 
 def save_network(net: TimmNet, config: TrainConfig, path: Path) -> None:
-    """A network without the state of its training, as `trained` reads it: all of it, or nothing."""
-    draft = path.with_suffix(".draft")
-    torch.save({"average": net.state_dict(), "config": asdict(config)}, draft)
-    draft.replace(path)
+    """A network without the state of its training, as `trained` reads it."""
+    with replacing(path) as draft:
+        torch.save({"average": net.state_dict(), "config": msgspec.to_builtins(config)}, draft)
 
 
 def starting_network(config: TrainConfig, init: Path | None) -> TimmNet:

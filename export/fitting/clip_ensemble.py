@@ -1,17 +1,15 @@
-"""Student and foundation model together: fits the layer, the shares and the thresholds of the classifier of both.
+"""The served student and CLIP together -> `clip_ensemble.npz`: the layer, the weights of both, the thresholds.
 
 Reads the faces as served, the served version of the classifier, and CLIP's image encoder, fetched and run as
-`python -m serving clip-ensemble` does; writes `clip_ensemble.npz` into the folder of that version, and its
-figures into thorough-fit.json. The layer is fitted to the split train, as that of `probe`; how much
-each of the two counts, temperature and thresholds come from val.
+`python -m serving clip-ensemble` does; writes the constants into the folder of that version, and figures into
+clip-ensemble-fit.json. The layer is fitted to the split train, as that of `probe`. How much each of the two counts,
+temperature and thresholds come from val.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -31,13 +29,14 @@ from serving.files import digest
 from serving.paths import CACHE, REPOSITORY
 from serving.supervisor.versions import newest
 
-from ..conversion.calibrate import calibrate, probabilities
-from ..conversion.scores import summary
-from ..data.faces import Face, find_faces, of_split, real_of, require_both_classes
+from ..data.faces import TrainingFace, find_faces, of_split, real_of, require_both_classes
 from ..data.sources import folder_of
+from ..options import Data, Out
+from ..publication.calibrate import calibrate, probabilities
+from ..publication.scores import summary
 from ..synthesis.batches import Batch, Loader
-from .probe import Finder, add_altering, fitting_set, regression
-from .train import to_pixels
+from ..training.class_tokens import Altering, Finder, fitting_set, regression
+from ..training.train import to_pixels
 
 SERVED = newest(REPOSITORY / "classifier")
 Column = Callable[[Batch], np.ndarray]  # (B,) of one of the two
@@ -57,7 +56,7 @@ def token_finder(encoder: Path) -> Finder:
 
 
 def fit(
-    find: Finder, features: np.ndarray, labels: np.ndarray, student: Path, faces: list[Face], folder: Path
+    find: Finder, features: np.ndarray, labels: np.ndarray, student: Path, faces: list[TrainingFace], folder: Path
 ) -> tuple[ClipEnsemble, dict]:
     """What both say together, and its figures: val, test, cross, and real faces of test with a self-blend of each.
 
@@ -113,29 +112,23 @@ def _shares(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     return LogisticRegression().fit(logits / spread, labels).coef_[0] / spread
 
 
-def main() -> int:
-    """Command line entry."""
-    parser = argparse.ArgumentParser(prog="python -m export thorough", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder; it gets thorough-fit.json")
-    parser.add_argument("--ensemble", type=Path, default=SERVED / CONSTANTS, help="file to write (default %(default)s)")
-    add_altering(parser)
-    arguments = parser.parse_args()
-    faces, folder = find_faces(arguments.data, arguments.out), folder_of(arguments.data)
+def main(data: Data, out: Out, altering: Altering, ensemble: Path = SERVED / CONSTANTS) -> int:
+    """Writes the constants, and clip-ensemble-fit.json into the run's folder.
+
+    Args:
+        ensemble: file to write.
+    """
+    faces, folder = find_faces(data, out), folder_of(data)
     require_both_classes(faces, ["train", "val"])
     find = token_finder(fetch(CLIP, CACHE / "weights"))
-    of = f"{Path(CLIP.member).stem}.{CLIP.sha256[:12]}"
-    features, labels = fitting_set(find, of, faces, of_split(faces, "train"), folder, arguments)
-    ensemble, figures = fit(find, features, labels, SERVED / "model.onnx", faces, folder)
-    ensemble.save(arguments.ensemble)
+    network = f"{Path(CLIP.member).stem}.{CLIP.sha256[:12]}"
+    features, labels = fitting_set(find, network, faces, of_split(faces, "train"), folder, out, altering)
+    fitted, figures = fit(find, features, labels, SERVED / "model.onnx", faces, folder)
+    fitted.save(ensemble)
     about = {"faces": len(labels), "commit": machine.commit(), "versions": machine.versions()}
-    (arguments.out / "thorough-fit.json").write_text(json.dumps(figures | about, indent=2) + "\n")
+    (out / "clip-ensemble-fit.json").write_text(json.dumps(figures | about, indent=2) + "\n")
     for name, row in figures.items():
         if "auc" in row:
             print(f"{name}: AUC {row['auc']:.3f}, accuracy {row['accuracy']:.3f}")
-    print(f"{arguments.ensemble}; serve it with: make serve-clip")
+    print(f"{ensemble}; serve it with: make serve-clip")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
-"""What the sequential decision promises, against what it keeps: streams drawn from the classifier's own scores.
+"""What the decision about a video promises, against what it keeps: streams drawn from the classifier's own scores.
 
-    python -m perf.video_simulation            # a minute; writes perf/results/video_simulation.json and .svg
+`python -m export simulate-video`: a minute; writes video_simulation.json and .svg into export/results.
 
 A stream of one class has a level of its own and a part that is forgotten, as `sprt` assumes, but the scores are not
 Gaussian: they have the distribution that the shipped classifier has on its validation split (a Gaussian copula). The
@@ -9,44 +9,45 @@ decision itself is the served code. Everything is seeded.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import sys
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from tyro.conf import arg
 
-from serving.paths import ROOT
+from serving.paths import REPOSITORY
 from serving.streams.cusum import Cusum
 from serving.streams.sprt import Evidence, Rates, ScoreCalibration
 
-VIDEO = ROOT / "model_repository" / "deepfake_video" / "1"
-RESULTS = ROOT / "perf" / "results"
+SERVED = REPOSITORY / "deepfake_video" / "1" / "calibration.json"
+RESULTS = Path(__file__).parents[1] / "results"
+EVIDENCE = RESULTS / "video_decision.json"  # what the served constants were made of
 
 GRID = np.linspace(-6, 6, 2001)
 CDF = np.array([NormalDist().cdf(z) for z in GRID])
 
 
 @dataclass(frozen=True)
-class Scores:
+class ScoreQuantiles:
     """The classifier's logits on its validation split: quantiles, evenly spaced in 0..1, a class."""
 
     real: np.ndarray
     fake: np.ndarray
 
     @staticmethod
-    def load() -> Scores:
-        """As `perf.video_calibration` wrote them."""
-        kept = json.loads((RESULTS / "video_calibration.json").read_text())["logit_quantiles"]
-        return Scores(np.array(kept["real"]), np.array(kept["fake"]))
+    def load() -> ScoreQuantiles:
+        """As `fit-video` wrote them."""
+        kept = json.loads(EVIDENCE.read_text())["logit_quantiles"]
+        return ScoreQuantiles(np.array(kept["real"]), np.array(kept["fake"]))
 
 
 def calibration() -> ScoreCalibration:
     """The one that is served."""
-    kept = json.loads((VIDEO / "calibration.json").read_text())
+    kept = json.loads(SERVED.read_text())
     return ScoreCalibration(**{name: kept[name] for name in ScoreCalibration.__dataclass_fields__})
 
 
@@ -81,7 +82,7 @@ def decisions(ratios: np.ndarray, fake_from: float, real_below: float) -> tuple[
 
 
 def error_rates(
-    scores: Scores, used: ScoreCalibration, rates: Rates, fps: float, n: int, seed: int
+    scores: ScoreQuantiles, used: ScoreCalibration, rates: Rates, fps: float, n: int, seed: int
 ) -> dict[str, float]:
     """FPR, FNR, undecided share and median frames of the sequential decision within 10 s."""
     frames = int(10 * fps)
@@ -97,7 +98,7 @@ def error_rates(
 
 
 def against_vote(
-    scores: Scores, used: ScoreCalibration, fps: float, n: int, seed: int, vote: int = 32
+    scores: ScoreQuantiles, used: ScoreCalibration, fps: float, n: int, seed: int, vote: int = 32
 ) -> dict[str, Any]:
     """A fixed vote over `vote` frames, and the sequential decision that errs no more than it does.
 
@@ -129,7 +130,9 @@ def against_vote(
     }
 
 
-def swap_peaks(scores: Scores, used: ScoreCalibration, fps: float, seconds: float, n: int, seed: int) -> np.ndarray:
+def swap_peaks(
+    scores: ScoreQuantiles, used: ScoreCalibration, fps: float, seconds: float, n: int, seed: int
+) -> np.ndarray:
     """(N,) largest evidence for a swap to fake that each of N real faces ever shows within `seconds`."""
     logits = streams(scores.real, used, (n, int(seconds * fps)), fps, seed)
     return np.array([_peak(row, used, fps) for row in logits])
@@ -144,56 +147,42 @@ def _peak(logits: np.ndarray, used: ScoreCalibration, fps: float) -> float:
     return peak
 
 
-def main() -> int:
-    """Command line entry."""
-    parser = argparse.ArgumentParser(prog="python -m perf.video_simulation", description=__doc__.splitlines()[0])
-    parser.add_argument("--streams", type=int, default=4000, help="of each class (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    scores, used, rates = Scores.load(), calibration(), Rates()
-    given = (options.streams, options.seed)
+def main(n: Annotated[int, arg(name="streams")] = 4000, seed: int = 1) -> int:
+    """Simulates, and prints what was found.
+
+    Args:
+        n: streams of each class.
+    """
+    scores, used, rates = ScoreQuantiles.load(), calibration(), Rates()
     found = {
-        "streams": options.streams,
-        "seed": options.seed,
+        "streams": n,
+        "seed": seed,
         "nominal": {"alpha": rates.alpha, "beta": rates.beta},
         "calibration": vars(used),
-        "sequential": {f"{fps} fps": error_rates(scores, used, rates, fps, *given) for fps in (1, 5, 25)},
-        "against_vote": {f"{fps} fps": against_vote(scores, used, fps, *given) for fps in (1, 5, 25)},
+        "sequential": {f"{fps} fps": error_rates(scores, used, rates, fps, n, seed) for fps in (1, 5, 25)},
+        "against_vote": {f"{fps} fps": against_vote(scores, used, fps, n, seed) for fps in (1, 5, 25)},
     }
     (RESULTS / "video_simulation.json").write_text(json.dumps(found, indent=2) + "\n")
-    (RESULTS / "video_simulation.svg").write_text(plot(scores, used, rates, options.seed))
+    (RESULTS / "video_simulation.svg").write_text(plot(scores, used, rates, seed))
     print(json.dumps(found, indent=2))
     return 0
 
 
-def plot(
-    scores: Scores, used: ScoreCalibration, rates: Rates, seed: int, fps: float = 5.0, seconds: float = 4.0
-) -> str:
-    """SVG: forty streams of each class between the bounds."""
-    shape = (40, int(seconds * fps))
-    classes = (("#1f9d61", scores.real, seed), ("#d43d4e", scores.fake, seed + 1))
-    top, height, width = 9.0, 320, 760
-    x = lambda t: 50 + t / (shape[1] - 1) * (width - 70)  # noqa: E731
-    y = lambda v: height / 2 - v / top * (height / 2 - 24)  # noqa: E731
-    lines = "".join(
-        f'<polyline fill="none" stroke="{colour}" stroke-opacity=".45" points="'
-        + " ".join(f"{x(t):.1f},{y(v):.1f}" for t, v in enumerate(row))
-        + '"/>'
-        for colour, quantiles, own in classes
-        for row in paths(streams(quantiles, used, shape, fps, own), used, fps)
-    )
-    bounds = "".join(
-        f'<line x1="50" x2="{width - 20}" y1="{y(v):.1f}" y2="{y(v):.1f}" stroke="#333" stroke-dasharray="5 4"/>'
-        f'<text x="{width - 20}" y="{y(v) - 5:.1f}" text-anchor="end">{word} {v:.2f}</text>'
-        for v, word in ((rates.fake_from, "fake from"), (rates.real_below, "real below"))
-    )
-    ticks = "".join(f'<text x="{x(s * fps):.0f}" y="{height - 6}">{s} s</text>' for s in range(int(seconds)))
-    box = f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>'
-    title = f"log-likelihood ratio, fake against real, of 40 simulated streams of each class, {fps:g} frames/s"
-    paper = f'<rect width="100%" height="100%" fill="#fff"/><text x="50" y="16">{title}</text>'
-    return f"{head}{paper}{lines}{bounds}{ticks}</svg>\n"
+def plot(scores: ScoreQuantiles, used: ScoreCalibration, rates: Rates, seed: int, fps: float = 5.0) -> str:
+    """SVG: forty streams of each class over four seconds, between the bounds."""
+    from reports import drawing
 
-
-if __name__ == "__main__":
-    sys.exit(main())
+    shape = (40, int(4 * fps))
+    with drawing.plt.rc_context(drawing.STYLE):
+        figure, ((axes,),) = drawing.panels(width=7.6)
+        for colour, quantiles, own in (("#1f9d61", scores.real, seed), ("#d43d4e", scores.fake, seed + 1)):
+            ratios = paths(streams(quantiles, used, shape, fps, own), used, fps)
+            axes.plot(np.arange(shape[1]) / fps, ratios.T, color=colour, alpha=0.45, linewidth=1)
+        for bound, word in ((rates.fake_from, "fake from"), (rates.real_below, "real below")):
+            axes.axhline(bound, color=drawing.OURS, linestyle="--", linewidth=1)
+            axes.annotate(
+                f"{word} {bound:.2f}", (1, bound), (0, 3), axes.get_yaxis_transform(), "offset points", ha="right"
+            )
+        axes.set(xlabel="seconds", ylabel="log-likelihood ratio, fake against real")
+        axes.set_title(f"40 simulated streams of each class, {fps:g} frames/s", loc="left")
+        return drawing.svg(figure)

@@ -1,9 +1,8 @@
-"""The constants of `deepfake_video`, from the served classifier: run it again whenever the classifier has changed.
+"""The served classifier -> the constants of `deepfake_video`: run it again whenever the classifier has changed.
 
-    python -m perf.video_calibration --data DATA     # 2 minutes; needs a manifest.csv as `export` reads it, and clips/
-
-Writes model_repository/deepfake_video/1/calibration.json, which the model reads, and
-perf/results/video_calibration.json, which the simulation reads.
+`python -m export fit-video --data DATA`: two minutes. Reads DATA/manifest.csv and DATA/clips/{real,fake}/*.mp4, through
+a server that it starts; writes model_repository/deepfake_video/1/calibration.json, which the model reads, and
+export/results/video_decision.json, which `simulate-video` reads.
 
 slope, offset: logistic regression of the class on the logit over the split `val`, both classes weighted alike.
 limit: the largest ratio of one frame, log of a tenth of the smaller class: beyond it fewer than ten pictures speak.
@@ -15,11 +14,9 @@ change_bound: the evidence for a swap that `alpha` of the real faces reach withi
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import math
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -32,32 +29,30 @@ from serving.streams.sprt import Rates, ScoreCalibration
 from serving.supervisor.options import Options
 from serving.supervisor.server import Server
 
-from .video_simulation import RESULTS, VIDEO, Scores, swap_peaks
+from ..options import Data
+from .video_simulation import EVIDENCE, SERVED, ScoreQuantiles, swap_peaks
 
 CLIP_FRAMES, FPS = 375, 25
 DETECTION_STEP = 5  # frames between two detections at 25 fps
 LEAST_PERSISTENCE = 0.2
 
 
-def main() -> int:
-    """Command line entry."""
-    parser = argparse.ArgumentParser(prog="python -m perf.video_calibration", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv and clips/{real,fake}/*.mp4")
-    parser.add_argument("--url", help="a running server; without it one is started")
-    options = parser.parse_args()
+def main(data: Data, url: str | None = None) -> int:
+    """Fits the constants, writes and prints them.
+
+    Args:
+        url: a running server; one is started where it is not given.
+    """
     with ExitStack() as stack:
-        url = (
-            options.url
-            or stack.enter_context(
-                Server(Options(grpc_port=0, http_port=0, metrics_port=0, log=CACHE / "logs" / "video_calibration.log"))
-            ).url
-        )
+        if url is None:
+            log = CACHE / "logs" / "fit_video.log"
+            url = stack.enter_context(Server(Options(grpc_port=0, http_port=0, metrics_port=0, log=log))).url
         client = stack.enter_context(Client(url, in_flight=6))
-        faces = validation(client, options.data)
-        clips = {kind: [clip(client, path) for path in (options.data / "clips" / kind).glob("*.mp4")] for kind in faces}
-    constants, evidence = calibrate(faces, clips)
-    (VIDEO / "calibration.json").write_text(json.dumps(constants, indent=2) + "\n")
-    (RESULTS / "video_calibration.json").write_text(json.dumps(evidence, indent=1) + "\n")
+        faces = validation(client, data)
+        clips = {kind: [clip(client, path) for path in (data / "clips" / kind).glob("*.mp4")] for kind in faces}
+    constants, evidence = fit(faces, clips)
+    SERVED.write_text(json.dumps(constants, indent=2) + "\n")
+    EVIDENCE.write_text(json.dumps(evidence, indent=1) + "\n")
     print(json.dumps(constants, indent=2))
     return 0
 
@@ -87,21 +82,24 @@ def logits(faces: list[Face]) -> np.ndarray:
     return np.log(p / (1 - p))
 
 
-def calibrate(faces: dict[str, list[Face]], clips: dict[str, list[list[Face]]]) -> tuple[dict, dict]:
+def fit(faces: dict[str, list[Face]], clips: dict[str, list[list[Face]]]) -> tuple[dict, dict]:
     """Constants for the model, and what they were made of."""
     by_class = {kind: logits(found) for kind, found in faces.items()}
     slope, offset = logistic(by_class["real"], by_class["fake"])
     limit = math.log(min(map(len, by_class.values())) / 10)
-    ratio = lambda x: np.clip(slope * x + offset, -limit, limit)  # noqa: E731
-    series = {kind: [ratio(logits(found)) for found in found_clips] for kind, found_clips in clips.items()}
+
+    def ratio(x: np.ndarray) -> np.ndarray:
+        return np.clip(slope * x + offset, -limit, limit)
+
     within = {
-        kind: float(np.mean([s.var() for s in many]) / ratio(by_class[kind]).var()) for kind, many in series.items()
+        kind: float(np.mean([ratio(logits(found)).var() for found in clips[kind]]) / ratio(x).var())
+        for kind, x in by_class.items()
     }
     correlation_s = max(forgetting_s(logits(found)) for many in clips.values() for found in many)
     persistence = max(LEAST_PERSISTENCE, 1 - min(1.0, float(np.mean(list(within.values())))))
     used = ScoreCalibration(slope, offset, limit, correlation_s, persistence)
     quantiles = {kind: np.quantile(x, np.linspace(0, 1, 101)).round(4).tolist() for kind, x in by_class.items()}
-    scores, rates = Scores(*(np.array(quantiles[kind]) for kind in ("real", "fake"))), Rates()
+    scores, rates = ScoreQuantiles(*(np.array(quantiles[kind]) for kind in ("real", "fake"))), Rates()
     peaks = swap_peaks(scores, used, 5.0, 10.0, 4000, seed=7)
     change_bound = max(rates.fake_from, float(np.quantile(peaks, 1 - rates.alpha)))
     constants = {
@@ -117,15 +115,13 @@ def calibrate(faces: dict[str, list[Face]], clips: dict[str, list[list[Face]]]) 
 
 
 def logistic(real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
-    """Slope and offset of the log-likelihood ratio, by Newton's method on the class-balanced logistic loss."""
-    x, y = np.concatenate([real, fake]), np.repeat([0.0, 1.0], [len(real), len(fake)])
-    weight = np.where(y > 0, 0.5 / len(fake), 0.5 / len(real))
-    design, beta = np.stack([x, np.ones_like(x)], 1), np.array([1.0, 0.0])
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-design @ beta))
-        gradient = design.T @ (weight * (p - y))
-        beta = beta - np.linalg.solve(design.T @ (design * (weight * p * (1 - p))[:, None]), gradient)
-    return float(beta[0]), float(beta[1])
+    """Slope and offset of the log-likelihood ratio: a logistic regression, both classes weighted alike."""
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = np.concatenate([real, fake]), np.repeat([0, 1], [len(real), len(fake)])
+    exact = {"C": np.inf, "solver": "newton-cholesky", "tol": 1e-10}
+    fitted = LogisticRegression(class_weight="balanced", **exact).fit(x[:, None], y)
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
 def forgetting_s(x: np.ndarray) -> float:
@@ -139,8 +135,8 @@ def forgetting_s(x: np.ndarray) -> float:
 def normal(faces: list[Face]) -> dict[str, float]:
     """What nearly every picture of the split exceeds."""
     looks = [vars(face.quality) for face in faces]
-    return {name: round(float(np.quantile([q[name] for q in looks], 0.005)), 3) for name in
-            ("sharpness", "brightness", "side_px")}  # fmt: skip
+    names = ("sharpness", "brightness", "side_px")
+    return {name: round(float(np.quantile([look[name] for look in looks], 0.005)), 3) for name in names}
 
 
 def jitter(clips: list[list[Face]]) -> list[float]:
@@ -150,7 +146,3 @@ def jitter(clips: list[list[Face]]) -> list[float]:
         watcher = Jitter()
         found += [r for face in faces[::DETECTION_STEP] if (r := watcher.add(face.landmark)) is not None]
     return [round(min(found) / 1.5, 4), round(max(found) * 1.5, 4)]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

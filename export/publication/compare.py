@@ -8,22 +8,23 @@ fakes by the seed, which is a network's own there and one for all here.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from tabulate import tabulate
+from tyro.conf import Positional
 
-from .conversion.calibrate import calibrate, probabilities, verdict
-from .conversion.scores import summary
-from .conversion.verify import BATCH
-from .data.faces import Face, find_faces, known_faces, of_split, real_of, require_both_classes
-from .data.sources import folder_of
-from .network import Calibration, TimmNet
-from .synthesis.augment import REAL
-from .synthesis.batches import Loader
-from .training.train import logits
-from .training.weights import trained
+from ..conversion.verify import BATCH
+from ..data.faces import TrainingFace, find_faces, known_faces, of_split, real_of, require_both_classes
+from ..data.sources import REAL, folder_of
+from ..network import GraphCalibration, TimmNet
+from ..options import Data, Out
+from ..synthesis.batches import Loader
+from ..training.train import logits
+from ..training.weights import trained
+from .calibrate import calibrate, probabilities, verdict
+from .scores import summary
 
 SEED = 0  # of the self-blended fakes
 COLUMNS = {
@@ -43,7 +44,7 @@ COLUMNS = {
 }
 
 
-def judge(net: TimmNet, loader: Loader, faces: list[Face]) -> tuple[Calibration, dict[str, dict]]:
+def judge(net: TimmNet, loader: Loader, faces: list[TrainingFace]) -> tuple[GraphCalibration, dict[str, dict]]:
     """What publication would fix, and the figures of val, test, cross and of self-blended fakes of test (`blends`).
 
     `passed` is the share of fakes below `real_below`. ManifestError where val or test lacks a class; cross may be
@@ -62,22 +63,17 @@ def judge(net: TimmNet, loader: Loader, faces: list[Face]) -> tuple[Calibration,
     return calibration, {name: _figures(*pair, groups[name], calibration) for name, pair in scored.items()}
 
 
-def _figures(labels: np.ndarray, values: np.ndarray, groups: np.ndarray, calibration: Calibration) -> dict:
+def _figures(labels: np.ndarray, values: np.ndarray, groups: np.ndarray, calibration: GraphCalibration) -> dict:
     scores = probabilities(values, calibration)
     return summary(labels, scores, groups, calibration) | {
         "passed": float((scores[labels == 1] < calibration.real_below).mean())
     }
 
 
-def verdicts(net: TimmNet, loader: Loader, faces: list[Face], calibration: Calibration) -> list[str]:
+def verdicts(net: TimmNet, loader: Loader, faces: list[TrainingFace], calibration: GraphCalibration) -> list[str]:
     """`0.437 fake` for each face: its probability of fake, and the verdict that the served graph would give."""
     scores = probabilities(logits(net, loader.plain(faces))[1], calibration) if faces else []
     return [f"{score:.3f} {verdict(score, calibration)}" for score in scores]
-
-
-def markdown(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table for a document; the first column holds names."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in (names, ["---"] * len(names), *rows)) + "\n"
 
 
 def cells(figures: Mapping[str, dict]) -> list[str]:
@@ -97,25 +93,24 @@ def _named(text: str) -> tuple[str, Path]:
     return name or Path(path).stem, Path(path)
 
 
-def main() -> int:
-    """Command line entry."""
-    parser = argparse.ArgumentParser(prog="python -m export compare", description=__doc__)
-    parser.add_argument("checkpoints", nargs="+", metavar="[NAME=]CHECKPOINT", type=_named)
-    parser.add_argument("--data", type=Path, required=True, help="CSV manifest, or folder with one or real/ and fake/")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder, which keeps the faces")
-    parser.add_argument("--known", type=Path, help="pictures to show the verdicts on, one by one: as --data")
-    arguments = parser.parse_args()
-    faces = find_faces(arguments.data, arguments.out)
-    known = known_faces(arguments.known, arguments.out / "known") if arguments.known else []
-    loader = Loader(folder_of(arguments.data), BATCH, SEED)
-    table, pictures = [], []
-    for name, checkpoint in arguments.checkpoints:
+def main(checkpoints: Positional[tuple[str, ...]], data: Data, out: Out, known: Path | None = None) -> int:
+    """Prints the tables.
+
+    Args:
+        checkpoints: CHECKPOINT or NAME=CHECKPOINT, one or more.
+        known: pictures to show the verdicts on, one by one, given as --data is.
+    """
+    faces = find_faces(data, out)
+    pictures = known_faces(known, out / "known") if known else []
+    loader = Loader(folder_of(data), BATCH, SEED)
+    rows, told = [], []
+    for name, checkpoint in map(_named, checkpoints):
         net, _ = trained(checkpoint)
         calibration, figures = judge(net, loader, faces)
-        table.append([name, *cells(figures)])
-        pictures.append([name, *verdicts(net, loader, known, calibration)])
+        rows.append([name, *cells(figures)])
+        told.append([name, *verdicts(net, loader, pictures, calibration)])
         print(f"{name} measured", flush=True)
-    print("\n" + markdown(["network", *COLUMNS], table))
-    if known:
-        print(markdown(["network", *(Path(face.path).name for face in known)], pictures))
+    print("\n" + tabulate(rows, ["network", *COLUMNS], tablefmt="github"))
+    if pictures:
+        print("\n" + tabulate(told, ["network", *(Path(face.path).name for face in pictures)], tablefmt="github"))
     return 0

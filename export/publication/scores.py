@@ -11,13 +11,13 @@ import numpy as np
 import onnxruntime
 
 from .. import metrics
-from ..data.faces import Face, of_split, real_of
-from ..network import Calibration
+from ..data.faces import TrainingFace, of_split, real_of
+from ..network import GraphCalibration
 from ..synthesis.batches import Batch, Loader
 from .calibrate import review_share
 
 
-class Scored(NamedTuple):
+class ScoredFaces(NamedTuple):
     """What a graph makes of some faces: labels, calibrated probabilities, and what each was photographed from."""
 
     labels: np.ndarray
@@ -25,19 +25,19 @@ class Scored(NamedTuple):
     groups: np.ndarray
 
 
-def scored(onnx_path: Path, loader: Loader, faces: list[Face]) -> dict[str, Scored]:
+def scored(onnx_path: Path, loader: Loader, faces: list[TrainingFace]) -> dict[str, ScoredFaces]:
     """The splits val, test and cross, and `test_self_blended`: real faces of `test` and a fake of each."""
     splits = {name: of_split(faces, name) for name in ("val", "test", "cross")}
     batches = {name: (loader.plain(chosen), chosen) for name, chosen in splits.items() if chosen}
     real = real_of(splits["test"])
     batches["test_self_blended"] = chain(loader.plain(real), loader.blended(real)), real + real
     return {
-        name: Scored(*score(onnx_path, given), np.array([face.group for face in shown]))
+        name: ScoredFaces(*score(onnx_path, given), np.array([face.group for face in shown]))
         for name, (given, shown) in batches.items()
     }
 
 
-def evaluate(tables: Mapping[str, Scored], faces: list[Face], calibration: Calibration) -> dict:
+def evaluate(tables: Mapping[str, ScoredFaces], faces: list[TrainingFace], calibration: GraphCalibration) -> dict:
     """Figures of each table of `scored`, of a split by source as well."""
     report = {name: summary(*table, calibration) for name, table in tables.items()}
     for name in report.keys() - {"test_self_blended"}:
@@ -53,7 +53,7 @@ def score(onnx_path: Path, batches: Iterable[Batch]) -> tuple[np.ndarray, np.nda
     return np.concatenate([label for label, _ in pairs]), np.concatenate([p for _, p in pairs])
 
 
-def summary(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, calibration: Calibration) -> dict:
+def summary(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, calibration: GraphCalibration) -> dict:
     """Figures of one split; accuracy, FPR and FNR at the single threshold `fake_from`; intervals draw whole groups."""
     return {
         "images": len(labels),
@@ -67,7 +67,7 @@ def summary(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, calibrat
     }
 
 
-def by_source(labels: np.ndarray, scores: np.ndarray, sources: np.ndarray, calibration: Calibration) -> dict:
+def by_source(labels: np.ndarray, scores: np.ndarray, sources: np.ndarray, calibration: GraphCalibration) -> dict:
     """Share of each source's images that are called fake."""
     return {
         str(source): {

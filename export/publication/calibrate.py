@@ -16,8 +16,8 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from .. import metrics
-from ..data.faces import Face, of_split, real_of
-from ..network import Calibration, TimmNet
+from ..data.faces import TrainingFace, of_split, real_of
+from ..network import GraphCalibration, TimmNet
 from ..synthesis.batches import Loader
 from ..training.train import logits as logits_of
 
@@ -25,7 +25,7 @@ MAX_REVIEW_SHARE = 0.10
 REVIEW_SHARE_FOR_BLENDS = 0.08  # of the split; below the target, which other pictures should keep, too
 
 
-def calibrated(net: TimmNet, loader: Loader, faces: list[Face], version: int) -> tuple[Calibration, dict]:
+def calibrated(net: TimmNet, loader: Loader, faces: list[TrainingFace], version: int) -> tuple[GraphCalibration, dict]:
     """`calibrate` of what `net` makes of the split val; `faces` are of every split."""
     val = of_split(faces, "val")
     labels, logits = logits_of(net, loader.plain(val))
@@ -33,7 +33,9 @@ def calibrated(net: TimmNet, loader: Loader, faces: list[Face], version: int) ->
     return calibrate(labels, logits, blended, version)
 
 
-def calibrate(labels: np.ndarray, logits: np.ndarray, blended: np.ndarray, version: int) -> tuple[Calibration, dict]:
+def calibrate(
+    labels: np.ndarray, logits: np.ndarray, blended: np.ndarray, version: int
+) -> tuple[GraphCalibration, dict]:
     """The constants of model version `version`, and their report for the manifest.
 
     Args:
@@ -46,7 +48,7 @@ def calibrate(labels: np.ndarray, logits: np.ndarray, blended: np.ndarray, versi
     if len(np.unique(labels)) < 2:
         raise ValueError(f"calibration needs real and fake faces in the split val, got {len(labels)} of one class")
     temperature, bias = metrics.platt(labels, logits)
-    scale = Calibration(version, temperature, 0.0, 1.0, bias)
+    scale = GraphCalibration(version, temperature, 0.0, 1.0, bias)
     scores, swaps = (probabilities(values, scale) for values in (logits, blended))
     real_below, fake_from = metrics.thresholds(labels, scores)
     real_below = min(real_below, metrics.real_below_for(swaps, scores, fake_from, REVIEW_SHARE_FOR_BLENDS))
@@ -55,17 +57,17 @@ def calibrate(labels: np.ndarray, logits: np.ndarray, blended: np.ndarray, versi
     return calibration, asdict(calibration) | _report(labels, sigmoid(logits), scores, swaps, calibration)
 
 
-def review_share(scores: np.ndarray, calibration: Calibration) -> float:
+def review_share(scores: np.ndarray, calibration: GraphCalibration) -> float:
     """Share of probabilities that are neither `real` nor `fake`."""
     return float(((scores >= calibration.real_below) & (scores < calibration.fake_from)).mean())
 
 
-def probabilities(logits: np.ndarray, calibration: Calibration) -> np.ndarray:
+def probabilities(logits: np.ndarray, calibration: GraphCalibration) -> np.ndarray:
     """Of fake, as the served graph makes them of its network's logits."""
     return sigmoid((logits - calibration.bias) / calibration.temperature)
 
 
-def verdict(score: float, calibration: Calibration) -> str:
+def verdict(score: float, calibration: GraphCalibration) -> str:
     """`real`, `review` or `fake`, as the served graph's thresholds decide."""
     if score >= calibration.fake_from:
         return "fake"
@@ -78,7 +80,7 @@ def sigmoid(values: np.ndarray) -> np.ndarray:
 
 
 def _report(
-    labels: np.ndarray, before: np.ndarray, after: np.ndarray, swaps: np.ndarray, calibration: Calibration
+    labels: np.ndarray, before: np.ndarray, after: np.ndarray, swaps: np.ndarray, calibration: GraphCalibration
 ) -> dict:
     share = review_share(after, calibration)
     return {

@@ -1,0 +1,1 @@
+"""A network -> calibrated, compared, through the gates, and a new version in the model repository."""
