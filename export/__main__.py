@@ -47,9 +47,9 @@ def usage() -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Runs a stage. Exit code: 0 done, 1 failed or a gate is shut, 2 usage."""
-    stage, *arguments = sys.argv[1:] or ["--help"]
+    stage, *arguments = arguments or ["--help"]
     if stage not in STAGES:
         asked = stage in ("-h", "--help")
         print(usage(), file=sys.stdout if asked else sys.stderr)
@@ -70,4 +70,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -19,8 +19,9 @@ import torch
 from tabulate import tabulate
 from tyro.conf import Positional
 
+from reports.machine import gpu
 from serving.classifier.manifest import check_files
-from serving.classifier.runtimes import openvino
+from serving.classifier.runtimes import openvino, tensorrt
 
 from .. import metrics
 from ..data.faces import find_faces
@@ -30,6 +31,7 @@ from ..network import GraphCalibration, GraphOutputs, ServedGraph, TimmNet
 from ..options import Data, Out
 from ..synthesis.batches import Batch, Loader
 from ..training.weights import trained
+from .onnx_to_engine import builder_library, check_plan
 
 EXACT = {
     "FAKE_PROBABILITY": 1e-4,
@@ -150,6 +152,15 @@ def openvino_graph(path: Path) -> RunGraph:
     return lambda faces: graph([faces])
 
 
+def engine_graph(plan: Path) -> RunGraph:
+    """A TensorRT engine by the code that serves it; raises EngineError where it was built for something else."""
+    check_plan(plan, builder_library().__version__, gpu())
+    import cupy
+
+    graph = tensorrt(plan, device_id=0)
+    return lambda faces: graph([cupy.asarray(faces)])
+
+
 def graphs_of(folder: Path) -> dict[str, tuple[RunGraph, Mapping[str, float]]]:
     """What a version's folder holds beside its reference, each with its tolerance; INT8 and engine where they are."""
     graphs = {
@@ -159,9 +170,7 @@ def graphs_of(folder: Path) -> dict[str, tuple[RunGraph, Mapping[str, float]]]:
     if (folder / INT8).exists():
         graphs["int8"] = (openvino_graph(folder / INT8), BYTES)
     if (folder / "model.plan").exists():
-        from .engine import Engine
-
-        graphs["engine"] = (Engine(folder / "model.plan"), HALF)
+        graphs["engine"] = (engine_graph(folder / "model.plan"), HALF)
     return graphs
 
 

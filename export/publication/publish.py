@@ -71,15 +71,17 @@ def publish(
     loader = Loader(data, config.batch_size, config.seed)
     with draft(repository, number) as folder:
         calibration, report = calibrated(net, loader, faces, number)
-        parity = converted(net, calibration, folder, loader, faces)
-        save_network(net, config, folder / "network.pt")
-        require_known(folder / "model.onnx", loader, known, calibration)
-        tables, gains = scored(folder / "model.onnx", loader, faces), {}
+        graph = folder / "model.onnx"
+        convert(net, calibration, graph)
+        require_known(graph, loader, known, calibration)
+        tables, gains = scored(graph, loader, faces), {}
         if replaced is not None:
             others = scored(repository / "classifier" / str(replaced) / "model.onnx", loader, faces)
             gains = {name: gain(table, others[name]) for name, table in tables.items()}
             if not allow_worse:
                 require_no_worse(gains, replaced)
+        parity = add_twins(net, calibration, folder, loader, faces)
+        save_network(net, config, folder / "network.pt")
         manifest = {
             "format": FORMAT,
             "model_version": number,
@@ -100,14 +102,13 @@ def publish(
     return manifest
 
 
-def converted(
+def add_twins(
     net: TimmNet, calibration: GraphCalibration, folder: Path, loader: Loader, faces: list[TrainingFace]
-) -> dict:
-    """The graphs of the network into `folder`; how near they are to it on val and test, else GateError.
+) -> dict[str, Any]:
+    """The graphs in FP16 and INT8 into `folder`; how near all three are to the network on val and test.
 
-    One in INT8 that is not near enough is left out.
+    An INT8 graph that is not near enough is left out. Raises GateError for the others.
     """
-    convert(net, calibration, folder / "model.onnx")
     convert(net, calibration, folder / "model.fp16.onnx", half=True)
     labelled = of_split(faces, "val") + of_split(faces, "test")
     add_int8(folder, loader, faces)

@@ -1,13 +1,49 @@
-"""A data folder of one public-domain portrait, altered into a few photographs of each class."""
+"""A data folder of one public-domain portrait, a small network, and a stage of export in this process."""
 
 from __future__ import annotations
 
 import csv
+import io
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+
+
+class Told(NamedTuple):
+    """What a stage said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def export() -> Callable[..., Told]:
+    """export(STAGE, ...) as `python -m export` does it, without the seconds that a new process takes to import torch."""
+    from export.__main__ import main
+
+    def run(*arguments: object) -> Told:
+        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+            try:
+                code = main([str(argument) for argument in arguments])
+            except SystemExit as exc:
+                code = exc.code
+        return Told(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Two threads that wait for each other take several times as long where other work is done beside."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +70,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, portrait: Image.Image) -> Pat
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def faces(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list:
     """The faces of `data`."""
     from export.data.faces import find_faces
@@ -50,7 +86,7 @@ def net():
     from export.network import FaceNet
 
     torch.manual_seed(0)
-    return FaceNet(side_px=64).eval()
+    return FaceNet("mobilenetv3_small_050", side_px=64).eval()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -17,91 +19,109 @@ from export.synthesis.batches import Recipe
 from export.training.prune import shares
 from export.training.weights import trained
 from serving.paths import REPOSITORY, ROOT
+from serving.settings import read_toml
 from serving.supervisor.versions import versions
+
+SMOKE = ("--config", CONFIGS / "smoke.toml")
+
+
+class Published(NamedTuple):
+    """What the smoke configuration left: the command, its folder, what it printed, the model repository."""
+
+    command: tuple
+    out: Path
+    printed: str
+    classifier: Path
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory):
-    """A model repository with the published classifier."""
-    folder = tmp_path_factory.mktemp("served") / "model_repository"
-    shutil.copytree(REPOSITORY / "classifier", folder / "classifier")
-    return folder
+def smoke(data, tmp_path_factory) -> Published:
+    """The whole chain once, in a process of its own, on a model repository with the shipped classifier."""
+    repository = tmp_path_factory.mktemp("served") / "model_repository"
+    shutil.copytree(REPOSITORY / "classifier", repository / "classifier")
+    out = tmp_path_factory.mktemp("smoke")
+    command = ("run", "--data", data, *SMOKE, "--out", out, "--repository", repository, "--allow-worse")
+    done = subprocess.run(
+        [sys.executable, "-m", "export", *map(str, command)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return Published(command, out, done.stdout, repository / "classifier")
 
 
-def export(*arguments):
-    command = [sys.executable, "-m", "export", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def test_what_publication_would_refuse_is_refused_before_anything_is_trained(export, data, tmp_path):
+    (tmp_path / "models" / "classifier" / "7").mkdir(parents=True)
+    refused = export("run", "--data", data, *SMOKE, "--out", tmp_path, "--repository", tmp_path / "models")
+    assert refused.code == 1 and "cannot tell whether a network is worse" in refused.err
+    assert not (tmp_path / "teacher").exists()
 
 
-def test_the_chain_ends_with_a_new_version_and_runs_once(data, repository, tmp_path):
-    command = ("run", "--data", data, "--config", CONFIGS / "smoke.toml", "--out", tmp_path, "--repository", repository)
-    refused = export(*command)
-    assert refused.returncode == 1 and "cannot tell whether a network is worse" in refused.stderr
-    assert not (tmp_path / "teacher").exists(), "it is refused before anything is trained"
-    assert len(versions(repository / "classifier")) == 1
-    first = export(*command, "--allow-worse")
-    assert first.returncode == 0, first.stderr
-    assert [line for line in first.stdout.splitlines() if line.startswith("==")] == [
-        "== teacher",
-        "== student",
-        "== pruned",
-        "== mean",
-    ]
-    former, folder = (repository / "classifier" / str(n) for n in versions(repository / "classifier"))
+def test_the_chain_ends_with_a_new_version(export, data, smoke):
+    stages = [line for line in smoke.printed.splitlines() if line.startswith("==")]
+    assert stages == ["== teacher", "== student", "== pruned", "== mean"]
+    former, folder = (smoke.classifier / str(number) for number in versions(smoke.classifier))
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["model_version"] == int(folder.name) == int(former.name) + 1
+    assert {"checkpoint", "configuration", "teacher", "mean"} <= set(manifest["parents"])
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     (version,) = session.run(["MODEL_VERSION"], {"FACE": np.zeros((1, 224, 224, 3), np.uint8)})
     assert version.tolist() == [[int(folder.name)]]
-    assert (folder / "model.onnx").stat().st_size < 9e6, "a pruned network of the smoke configuration"
-    data_and_out = ("--data", data, "--out", tmp_path)
-    verified = export("verify", folder, *data_and_out)
-    assert verified.returncode == 0, verified.stderr
-    assert "AUC drop" in verified.stdout
-    converted = export("convert", *data_and_out, "--checkpoint", tmp_path / "mean" / "checkpoint.pt")
-    assert converted.returncode == 0, converted.stderr
-    assert (tmp_path / "model.onnx").exists()
-    checkpoints = [(tmp_path / stage / "checkpoint.pt").read_bytes() for stage in ("teacher", "pruned")]
-    again = export(*command, "--no-publish")
-    assert again.returncode == 0, again.stderr
-    assert "going on at batch" in again.stdout
-    assert [(tmp_path / stage / "checkpoint.pt").read_bytes() for stage in ("teacher", "pruned")] == checkpoints
-    assert {"checkpoint", "configuration", "teacher", "mean"} <= set(manifest["parents"])
-    once = export(*command, "--allow-worse")
-    assert once.returncode == 0 and f"version {folder.name} already" in once.stdout
-    assert len(versions(repository / "classifier")) == 2
-    (tmp_path / "teacher" / "stage.json").write_text("{}")
-    changed = export(*command, "--no-publish")
-    assert changed.returncode == 1 and "was made with another stage, " in changed.stderr
+    published, student = (trained(path)[0] for path in (folder / "network.pt", smoke.out / "student" / "checkpoint.pt"))
+    sizes = [sum(parameter.numel() for parameter in net.parameters()) for net in (published, student)]
+    assert sizes[0] < sizes[1], "what is published is pruned"
+    verified = export("verify", folder, "--data", data, "--out", smoke.out)
+    assert verified.code == 0, verified.err
+    assert "AUC drop" in verified.out
 
 
-def test_cases_are_learned_and_the_old_figures_are_told(data, repository, tmp_path):
+def test_a_checkpoint_becomes_a_graph_to_compare_with(export, data, smoke):
+    checkpoint = smoke.out / "mean" / "checkpoint.pt"
+    converted = export("convert", "--data", data, "--out", smoke.out, "--checkpoint", checkpoint)
+    assert converted.code == 0, converted.err
+    assert (smoke.out / "model.onnx").exists()
+
+
+def test_a_chain_runs_once_and_with_the_same_settings(export, smoke):
+    trained_before = [smoke.out / stage / "checkpoint.pt" for stage in ("teacher", "pruned")]
+    before = [path.read_bytes() for path in trained_before]
+    again = export(*smoke.command, "--no-publish")
+    assert again.code == 0, again.err
+    assert "going on at batch" in again.out
+    assert [path.read_bytes() for path in trained_before] == before
+    once = export(*smoke.command)
+    number = versions(smoke.classifier)[-1]
+    assert once.code == 0 and f"version {number} already" in once.out
+    assert len(versions(smoke.classifier)) == 2
+    note = smoke.out / "teacher" / "stage.json"
+    made_of = note.read_text()
+    note.write_text("{}")
+    changed = export(*smoke.command, "--no-publish")
+    note.write_text(made_of)
+    assert changed.code == 1 and "was made with another stage, " in changed.err
+
+
+def test_cases_are_learned_and_the_old_figures_are_told(export, data, smoke, tmp_path):
     cases = tmp_path / "cases.csv"
     learned = "".join(f"{data}/real{i}.jpg,real,fake,train\n" for i in (0, 1, 2, 6))  # the last one is of the old test
     cases.write_text(f"path,verdict,truth,split\n{learned}{data}/fake4.jpg,real,fake,val\n")
-    checkpoint = tmp_path / "start" / "pruned" / "checkpoint.pt"
-    start = ("run", "--config", CONFIGS / "smoke.toml", "--out", tmp_path / "start", "--no-publish")
-    assert export(*start, "--data", data).returncode == 0
-    out = tmp_path / "tuned"
-    arguments = ("--data", data, "--cases", cases, "--checkpoint", checkpoint, "--out", out, "--epochs", "1")
-    done = export("finetune", *arguments)
-    assert done.returncode == 0, done.stderr
+    out, checkpoint = tmp_path / "tuned", smoke.out / "pruned" / "checkpoint.pt"
+    command = ("finetune", "--data", data, "--cases", cases, "--checkpoint", checkpoint, "--out", out, "--epochs", 1)
+    done = export(*command)
+    assert done.code == 0, done.err
     figures = json.loads((out / "finetune.json").read_text())["figures"]
     assert set(figures["old"]) == {"before", "after"}
     assert 0 < figures["old"]["after"]["images"] < 4, "without what shows nearly the same as the case that was learned"
     assert figures["cases"]["after"]["images"] == 1, "what is not learned from is held back, val as well"
     cases.write_text("path,verdict\na.jpg,real\n")
-    refused = export("finetune", *arguments)
-    assert refused.returncode == 1
-    assert "needs the columns path and truth" in refused.stderr
+    refused = export(*command)
+    assert refused.code == 1 and "needs the columns path and truth" in refused.err
 
 
 SHIPPED = REPOSITORY / "classifier" / str(min(versions(REPOSITORY / "classifier")))  # a user's own versions are later
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.toml") if path.stem != "ablations"))
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.toml")))
 def test_configurations_are_read(name):
-    config = ChainConfig.read(CONFIGS / f"{name}.toml")
+    config = read_toml(CONFIGS / f"{name}.toml", ChainConfig)
     assert all(stage.prune.multiply_adds <= 0.6 for stage in config.stages if stage.prune)
     side_px = {stage.name: stage.train.side_px for stage in config.stages if not stage.average}
     for stage in config.stages:
@@ -111,7 +131,7 @@ def test_configurations_are_read(name):
 
 def test_the_default_begins_with_what_the_repository_holds():
     """`make export DATA=...` on anybody's faces: no backbone to fetch, no autoencoder, no sources of other people's."""
-    config, earlier = ChainConfig.read(CONFIGS / "own.toml"), set()
+    config, earlier = read_toml(CONFIGS / "own.toml", ChainConfig), set()
     assert config.reconstructions is None
     for stage in config.stages:
         files = {stage.init, *stage.teachers} - earlier
@@ -121,29 +141,23 @@ def test_the_default_begins_with_what_the_repository_holds():
 
 
 def test_the_plain_fine_tune_is_plain():
-    (stage,) = ChainConfig.read(CONFIGS / "plain.toml").stages
+    (stage,) = read_toml(CONFIGS / "plain.toml", ChainConfig).stages
     assert stage.train.head == "plain"
     assert stage.train.recipe == Recipe(self_blend=0, degradation=0.5)
 
 
 def test_the_teacher_in_the_repository_is_that_of_its_configuration():
     net, config = trained(CONFIGS.parent / "weights" / "teacher.pt")
-    assert config == ChainConfig.read(CONFIGS / "teacher.toml").stages[-1].train
+    assert config == read_toml(CONFIGS / "teacher.toml", ChainConfig).stages[-1].train
     assert shares(net)[0] > 0.9  # of B0: not pruned
 
 
-@pytest.mark.parametrize(
-    ("weights", "chain", "training"),
-    [
-        (SHIPPED / "network.pt", "student", "tough"),
-        (CONFIGS.parent / "weights" / "alert.pt", "student", "alert"),
-    ],
-    ids=["served", "alert"],
-)
-def test_the_students_in_the_repository_are_those_of_their_configuration(weights, chain, training):
-    net, config = trained(weights)
-    (stage,) = [stage for stage in ChainConfig.read(CONFIGS / f"{chain}.toml").stages if stage.name == training]
-    assert config == stage.train
+@pytest.mark.parametrize("name", ["own", "student"])
+def test_the_served_student_is_pruned_and_what_goes_on_from_it_fits_it(name):
+    net, config = trained(SHIPPED / "network.pt")
+    stages = read_toml(CONFIGS / f"{name}.toml", ChainConfig).stages
+    (stage,) = [stage for stage in stages if stage.init and ROOT / stage.init == SHIPPED / "network.pt"]
+    assert (stage.train.activation, stage.train.side_px) == (config.activation, config.side_px)
     multiply_adds, parameters = shares(net)
     assert multiply_adds <= 0.6
     assert parameters <= 0.5
@@ -153,24 +167,26 @@ def test_the_students_in_the_repository_are_those_of_their_configuration(weights
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "needs \\[\\[stage\\]\\]"),
+        ("", "required field `stage`"),
+        ("stage = []", "of length >= 1"),
+        ('[[stage]]\nname = "a"\n[ablation]', "`ablation`"),
         ('[[stage]]\nname = "a"\n[stage.train]\nepoch = 3', "epoch"),
         ('[[stage]]\nname = "a"\n[stage.train]\nrecipe = { self_blend = 2 }', "0..1"),
         ('[[stage]]\nname = "a"\nprune = { parameters = 0 }', "shares of B0"),
-        ('[[stage]]\nname = "a"\nteacher = ["b"]', "'teacher'"),
+        ('[[stage]]\nname = "a"\nteacher = ["b"]', "`teacher`"),
         ('[[stage]]\nname = "a"\n[[stage]]\nname = "a"', "same name"),
-        ('[[stage]]\ninit = "a"', "'name'"),
+        ('[[stage]]\ninit = "a"', "`name`"),
         ('[[stage]]\nname = "a"\naverage = ["b"]\ninit = "b"', "average goes with name alone"),
     ],
     ids=[
-        *("empty", "unknown-setting", "share-above-1", "nothing-left"),
+        *("empty", "no-stage", "unknown-table", "unknown-setting", "share-above-1", "nothing-left"),
         *("unknown-key", "twice", "no-name", "mean-and-training"),
     ],
 )
 def test_a_bad_configuration_is_named(tmp_path, text, complaint):
     (tmp_path / "bad.toml").write_text(text)
     with pytest.raises(ValueError, match=rf"bad.toml: .*{complaint}"):
-        ChainConfig.read(tmp_path / "bad.toml")
+        read_toml(tmp_path / "bad.toml", ChainConfig)
 
 
 @pytest.mark.parametrize("role", ['init = "later"', 'teachers = ["later"]', 'average = ["first", "later"]'])
@@ -178,24 +194,25 @@ def test_what_a_stage_builds_on_is_missed_before_anything_is_done(tmp_path, data
     text = f'[[stage]]\nname = "first"\n[[stage]]\nname = "second"\n{role}\n[[stage]]\nname = "later"'
     (tmp_path / "chain.toml").write_text(text)
     with pytest.raises(ValueError, match="stage second: later is neither an earlier stage nor a file"):
-        run(ChainConfig.read(tmp_path / "chain.toml"), data, tmp_path / "out")
+        run(read_toml(tmp_path / "chain.toml", ChainConfig), data, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_split_that_lacks_a_class_is_missed_before_anything_is_trained(tmp_path, data):
+def test_a_split_that_lacks_a_class_is_missed_before_anything_is_trained(export, tmp_path, data):
     rows = (data / "manifest.csv").read_text().splitlines()
     paths = [f"{data}/{row}" for row in rows[1:] if not row.endswith(("fake_source,val", ",test"))]
     (tmp_path / "some.csv").write_text("\n".join([rows[0], *paths]) + "\n")
-    smoke = ("--config", CONFIGS / "smoke.toml", "--out", tmp_path / "o", "--no-publish")
-    refused = export("run", "--data", tmp_path / "some.csv", *smoke)
-    assert refused.returncode == 1
-    assert "no faces that are fake of val, real of test, fake of test" in refused.stderr
+    refused = export("run", "--data", tmp_path / "some.csv", *SMOKE, "--out", tmp_path / "o", "--no-publish")
+    assert refused.code == 1
+    assert "no faces that are fake of val, real of test, fake of test" in refused.err
     assert not (tmp_path / "o" / "teacher").exists()
 
 
-def test_every_stage_explains_itself():
-    assert export("--help").stdout.count("\n") == len(STAGES) + 2
-    assert export("nonsense").returncode == 2
+def test_every_stage_explains_itself(export):
+    assert export("--help").out.count("\n") == len(STAGES) + 2
+    assert export("nonsense").code == 2
     for stage in ("run", "data", "train", "prune", "finetune", "convert", "publish", "verify"):
-        assert "--data" in export(stage, "--help").stdout, stage
-    assert "runs in .venv: `make evaluate`" in export("evaluate", "--help").stderr
+        asked = export(stage, "--help")
+        assert asked.code == 0 and "--data" in asked.out, stage
+        assert export(stage).code == 2, "without data"
+    assert "runs in .venv: `make evaluate`" in export("evaluate", "--help").err

@@ -10,12 +10,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.conversion.scores import score
 from export.data.faces import of_split
+from export.fitting.clip_ensemble import fit, token_finder
 from export.metrics import expected_calibration_error
+from export.publication.scores import score
 from export.synthesis.batches import Loader
 from export.training.probe import class_tokens
-from export.training.thorough import fit, token_finder
 from serving.classifier.clip_graph import ClipEnsemble, together, tokens_graph
 from serving.errors import SetupError
 from serving.paths import REPOSITORY

@@ -1,22 +1,21 @@
 """Checkpoints side by side: calibrated as publication does, judged as the served graph does."""
 
 import re
-import sys
 
 import numpy as np
 import pytest
 import torch
 
-from export import compare
-from export.conversion.calibrate import calibrated
 from export.data.faces import of_split
 from export.errors import ExportError
 from export.network import ServedGraph
+from export.publication import compare
+from export.publication.calibrate import calibrated
 from export.synthesis.batches import Loader
 from export.training.config import TrainConfig
 from export.training.weights import save_network
 
-CONFIG = TrainConfig(side_px=64, batch_size=2)
+CONFIG = TrainConfig(backbone="mobilenetv3_small_050", side_px=64, batch_size=2)
 
 
 def test_a_network_is_calibrated_as_for_publication(net, data, faces):
@@ -49,17 +48,17 @@ def test_a_known_picture_gets_the_verdict_of_the_served_graph(net, data, faces):
     assert [label for _, label in told] == [label for _, label in expected]
 
 
-def test_the_command_prints_one_row_a_checkpoint(net, data, tmp_path, monkeypatch, capsys):
+def test_the_command_prints_one_row_a_checkpoint(export, net, data, tmp_path):
     save_network(net, CONFIG, tmp_path / "first.pt")
     (known := tmp_path / "known.csv").write_text(f"path,label\n{data / 'real0.jpg'},real\n")
-    arguments = ["--data", str(data), "--out", str(tmp_path / "run"), "--known", str(known)]
-    monkeypatch.setattr(sys, "argv", ["compare", *arguments, str(tmp_path / "first.pt"), f"again={tmp_path}/first.pt"])
-    assert compare.main() == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    names = [line.split("|")[1].strip() for line in rows]
-    assert names == ["network", "---", "first", "again"] * 2
-    assert rows[2].replace("first", "again") == rows[3], "the same network twice"
-    assert "real0.jpg" in rows[4] and re.fullmatch(r"\| first \| \d\.\d{3} (real|review|fake) \|", rows[6])
+    checkpoints = (tmp_path / "first.pt", f"again={tmp_path}/first.pt")
+    told = export("compare", *checkpoints, "--data", data, "--out", tmp_path / "run", "--known", known)
+    assert told.code == 0, told.err
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.out.splitlines() if line[:1] == "|"]
+    names = [row[0] for row in rows if not row[0].startswith("--")]
+    assert names == ["network", "first", "again"] * 2
+    assert rows[2][1:] == rows[3][1:], "the same network twice"
+    assert rows[4][1] == "real0.jpg" and re.fullmatch(r"\d\.\d{3} (real|review|fake)", rows[6][1])
 
 
 def test_data_without_a_split_to_calibrate_on_is_refused(net, data, faces):

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import struct
-import sys
 from pathlib import Path
 
 import av
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.__main__ import main
 from export.data import face_search
 from export.data.faces import DataConfig, collect, find_faces, table
 from export.data.sources import ManifestError
@@ -189,13 +187,11 @@ def test_splits_that_share_a_picture_are_refused_or_the_learned_one_is_dropped(s
     assert find_faces(shared, tmp_path / "run") == faces, "later stages go by the settings of the run"
 
 
-def test_the_command_prints_the_table_and_fails_where_splits_share_a_picture(shared, tmp_path, monkeypatch, capsys):
-    command = ["export", "data", "--data", str(shared), "--out", str(tmp_path / "run")]
-    monkeypatch.setattr(sys, "argv", command)
-    assert main() == 1
-    assert "large.jpg (train) and small.png (test)" in capsys.readouterr().err
-    monkeypatch.setattr(sys, "argv", [*command, "--drop-duplicates"])
-    assert main() == 0
-    printed = capsys.readouterr().out
-    assert printed.split()[:7] == ["source", "label", "train", "test", "videos", "rejected", "duplicates"]
-    assert "2 faces to go on with" in printed
+def test_the_command_prints_the_table_and_fails_where_splits_share_a_picture(export, shared, tmp_path):
+    command = ("data", "--data", shared, "--out", tmp_path / "run")
+    refused = export(*command)
+    assert refused.code == 1 and "large.jpg (train) and small.png (test)" in refused.err
+    told = export(*command, "--drop-duplicates")
+    assert told.code == 0
+    assert told.out.split()[:7] == ["source", "label", "train", "test", "videos", "rejected", "duplicates"]
+    assert "2 faces to go on with" in told.out

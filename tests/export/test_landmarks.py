@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.data.faces import Face
+from export.data.faces import TrainingFace
 from export.synthesis import landmarks
 from export.synthesis.landmarks import EYES, FaceMesh, find_landmarks
 
@@ -39,7 +39,8 @@ def test_a_search_is_cached_by_the_file_and_remembers_what_has_no_points(
     portrait.save(tmp_path / "face.png")
     Image.new("RGB", portrait.size).save(tmp_path / "black.png")
     faces = [
-        Face(name, 0, "camera", "train", tuple(BOX.tolist()), 512, 512, name, "") for name in ("face.png", "black.png")
+        TrainingFace(name, 0, "camera", "train", tuple(BOX.tolist()), 512, 512, name, "")
+        for name in ("face.png", "black.png")
     ]
     found = find_landmarks(faces, tmp_path, tmp_path / "landmarks.npz")
     assert list(found) == ["face.png"]

@@ -1,86 +1,61 @@
-"""The table of ablations: settings shared and changed, paired differences, and one real run that goes on."""
+"""A source of fakes left out: it is not trained on, and what a network makes of it is told beside one that knows it."""
+
+from __future__ import annotations
 
 import json
-from pathlib import Path
 
-import numpy as np
 import pytest
+import torch
 
-from export.ablate import Ablations, Variant, ablate, markdown, rows
-from export.errors import ExportError
+from export import leave_one_out
+from export.chain import ChainConfig, Stage
 from export.training.config import TrainConfig
+from export.training.weights import trained
+
+TRAIN = TrainConfig(backbone="mobilenetv3_small_050", side_px=64, epochs=1, batch_size=2)
 
 
-def test_runs_share_settings_and_change_their_own():
-    config = Ablations.of(
-        {
-            "train": {"side_px": 112, "recipe": {"self_blend": 0.2, "degradation": 0.1}},
-            "run": [{"name": "all"}, {"name": "plain", "leave_out": "gan", "train": {"recipe": {"self_blend": 0.0}}}],
-        }
-    )
-    first, second = config.variants
-    assert (first.train.side_px, second.train.side_px) == (112, 112)
-    assert (first.train.recipe.self_blend, second.train.recipe.self_blend) == (0.2, 0.0)
-    assert second.train.recipe.degradation == 0.1 and second.leave_out == "gan"
+@pytest.fixture(scope="module")
+def two_kinds(data, tmp_path_factory):
+    """`data` with its fakes of two sources, each in every split."""
+    rows = (data / "manifest.csv").read_text().splitlines()
+    folder = tmp_path_factory.mktemp("kinds")
+    named = [row.replace("fake_source", "gan" if row[4] in "0246" else "swap") for row in rows[1:]]
+    (folder / "manifest.csv").write_text("\n".join([rows[0], *(f"{data}/{row}" for row in named)]) + "\n")
+    return folder
 
 
-@pytest.mark.parametrize(
-    ("tables", "message"),
-    [
-        ({}, "needs"),
-        ({"run": [{"name": "a"}], "stage": []}, "stage"),
-        ({"run": [{"name": "a"}, {"name": "a"}]}, "same name"),
-        ({"run": [{"name": "a", "train": {"epoch": 3}}]}, "epoch"),
-    ],
-    ids=["no run", "unknown table", "twice the same name", "unknown setting"],
-)
-def test_a_file_with_something_wrong_is_refused(tables, message):
-    with pytest.raises(ValueError, match=message):
-        Ablations.of(tables)
+def test_what_is_left_out_is_not_trained_on_and_told_beside_a_network_that_knows_it(export, two_kinds, tmp_path):
+    config = tmp_path / "short.toml"
+    settings = "\n".join(f"{name} = {json.dumps(getattr(TRAIN, name))}" for name in ("backbone", "side_px", "epochs"))
+    config.write_text(f'[[stage]]\nname = "only"\n[stage.train]\n{settings}\nbatch_size = 2\n')
+    command = ("leave-one-out", "gan", "swap", "--data", two_kinds, "--out", tmp_path, "--config", config)
+    told = export(*command)
+    assert told.code == 0, told.err
+    rows = json.loads((tmp_path / "leave-one-out.json").read_text())["sources"]
+    assert [(row["source"], row["images"]) for row in rows] == [("gan", 3), ("swap", 3)]
+    checkpoints = [tmp_path / name / "only" / "checkpoint.pt" for name in ("everything", "without/gan", "without/swap")]
+    seen = [torch.load(path, weights_only=True)["faces"] for path in checkpoints]
+    assert len(set(seen)) == 3, "each was trained on other faces"
+    assert trained(checkpoints[0])[1] == TRAIN
+    again = export(*command)
+    assert again.code == 0 and again.out.count("going on at batch") == 3, "what is trained is not trained again"
+    assert again.out.splitlines()[-4:] == told.out.splitlines()[-4:]
+    refused = export("leave-one-out", "nobody", *command[3:])
+    assert refused.code == 1 and "no fakes of the source 'nobody'" in refused.err
 
 
-def test_the_committed_file_is_read():
-    assert Ablations.read(Path("export/configs/ablations.toml")).variants
+def test_the_table_tells_the_difference_with_its_interval():
+    row = {"source": "gan", "images": 9, "auc": 0.8, "interval": (0.7, 0.9), "gain": 0.1, "gain_interval": (0.05, 0.15)}
+    table = leave_one_out.markdown([row])
+    assert "0.800 (0.700-0.900)" in table and "+0.100 (+0.050 to +0.150)" in table
 
 
-def test_a_difference_is_paired_to_the_first_run_that_leaves_out_the_same():
-    labels = np.repeat([0, 1], 40)
-    rng = np.random.default_rng(0)
+def test_its_default_trains_from_a_backbone_on():
+    """Weights of this repository have seen every source."""
+    from export.chain import CONFIGS
+    from serving.settings import read_toml
 
-    def scores(shift):
-        column = {"labels": labels.tolist(), "groups": [str(i) for i in range(80)]}
-        return {"test": {**column, "logits": (labels * shift + noise).tolist()}}
-
-    noise = rng.standard_normal(80)
-    config = TrainConfig()
-    runs = [
-        (Variant("weak", config), scores(0.5)),
-        (Variant("strong", config), scores(2.0)),
-        (Variant("other", config, "gan"), scores(1.0)),
-    ]
-    weak, strong, other = rows(runs)
-    assert "gain" not in weak["test"] and "gain" not in other["test"]
-    assert strong["test"]["gain"] == pytest.approx(strong["test"]["auc"] - weak["test"]["auc"])
-    assert strong["test"]["gain_95"][0] > 0, "the same photographs on both sides leave little to chance"
-    text = markdown([weak, strong, other])
-    assert "| strong | - |" in text and "+0." in text and text.count("\n") == 5
-
-
-def test_a_table_is_trained_once_and_a_source_left_out_is_not_seen(data, tmp_path):
-    shared = {"backbone": "mobilenetv3_small_050", "side_px": 64, "epochs": 1, "batch_size": 2}
-    runs = [{"name": "all"}, {"name": "without", "leave_out": "fake_source"}]
-    config = Ablations.of({"train": {**shared, "recipe": {"self_blend": 1.0}}, "run": runs})
-    table = ablate(config, data, tmp_path, None)
-    assert [row["name"] for row in table] == ["all", "without"]
-    assert table[0]["test"]["images"] == 4 and "left_out" not in table[0]
-    assert table[1]["left_out"]["images"] == 8 + 2, "every fake, and the real ones of test"
-    (tmp_path / "without" / "checkpoint.pt").unlink()
-    assert json.dumps(ablate(config, data, tmp_path, None)) == json.dumps(table)
-    config = Ablations.of({"train": shared | {"epochs": 2}, "run": runs})
-    with pytest.raises(ValueError, match="is of other settings, weights or faces; remove"):
-        ablate(config, data, tmp_path, None)
-    with pytest.raises(TypeError, match="'leaves_out'"):
-        Ablations.of({"train": shared, "run": [{"name": "typo", "leaves_out": "gan"}]})
-    config = Ablations.of({"train": shared, "run": [{"name": "typo", "leave_out": "gan"}]})
-    with pytest.raises(ExportError, match="gan"):
-        ablate(config, data, tmp_path, None)
+    stages = read_toml(CONFIGS / "teacher.toml", ChainConfig).stages
+    names = {stage.name for stage in stages}
+    assert all(isinstance(stage, Stage) and {stage.init, *stage.teachers} - {""} <= names for stage in stages)

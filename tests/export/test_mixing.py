@@ -1,4 +1,4 @@
-"""Faces with something of each other: mixed, the label is the share of fake pixels; restyled, features stay."""
+"""Faces with something of each other: the label is the share of fake pixels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.training.mixing import MAX_RADIUS, mix, restyle
+from export.training.mixing import mix
 
 SIDE_PX = 32
 
@@ -26,19 +26,3 @@ def test_both_kinds_come_and_the_same_seed_gives_the_same():
     assert kinds == {1, 2}, "a blend has one value, a face with a rectangle of the other has two"
     first, second = (mix(pixels, labels, np.random.default_rng(3)) for _ in range(2))
     assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
-
-
-def test_restyled_faces_lend_light_and_keep_their_features():
-    generator = torch.Generator().manual_seed(0)
-    levels = torch.tensor([70.0, 120.0, 180.0])[:, None, None, None]
-    pixels = levels + 20 * torch.rand(3, 3, SIDE_PX, SIDE_PX, generator=generator)
-    given = pixels.clone()
-    lent = [restyle(pixels, np.random.default_rng(seed)) for seed in range(12)]
-    assert torch.equal(pixels, given), "what was given stays"
-    for picture in lent:
-        before, after = (torch.fft.fft2(p, norm="forward") for p in (pixels, picture))
-        torch.testing.assert_close(*(s[..., MAX_RADIUS + 1 : SIDE_PX - MAX_RADIUS, :] for s in (before, after)))
-        torch.testing.assert_close(*(s[..., MAX_RADIUS + 1 : SIDE_PX - MAX_RADIUS] for s in (before, after)))
-    means = torch.stack([picture.mean((1, 2, 3)) for picture in lent])
-    assert (means.amax(0) - means.amin(0) > 10).all(), "each takes some of another's brightness"
-    assert torch.equal(lent[3], restyle(pixels, np.random.default_rng(3)))

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import timm
 import torch
+from msgspec.structs import replace
 
-from export.compare import judge
 from export.data.faces import of_split
 from export.network import ProbeNet
+from export.publication.compare import judge
 from export.synthesis.batches import Loader, Material, Recipe
+from export.training.class_tokens import Altering, altered_tokens, class_tokens
 from export.training.config import TrainConfig
-from export.training.probe import altered_tokens, class_tokens, finder, fit, foundation
+from export.training.probe import finder, fit, foundation
 from export.training.teacher import frozen
 from export.training.train import to_pixels, train
 from export.training.weights import save_network, trained
 
 BACKBONE = "test_vit"  # timm's own for tests: 6 blocks, 64 wide
 CONFIG = TrainConfig(backbone=BACKBONE, head="probe", side_px=160)
-STUDENT = TrainConfig(epochs=1, batch_size=2, side_px=64, distill_share=1.0, mix=1.0)
+STUDENT = TrainConfig(backbone="mobilenetv3_small_050", epochs=1, batch_size=2, side_px=64, distill_share=1.0, mix=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture
 def net(weights):
-    return foundation(BACKBONE, str(weights)).eval()
+    return foundation(BACKBONE, weights).eval()
 
 
 def test_a_token_is_that_of_its_block(net):
@@ -51,9 +51,9 @@ def test_faces_are_looked_at_once(net, faces, data, tmp_path):
     def nobody(pixels):
         raise AssertionError("all faces are known")
 
-    chosen, cache = of_split(faces, "train"), tmp_path / "class_tokens.npz"
-    first = class_tokens(finder(net), chosen[:3], data, cache)
-    both = class_tokens(finder(net), chosen, data, cache)
+    chosen, cache, find = of_split(faces, "train"), tmp_path / "class_tokens.npz", finder(net)
+    first = class_tokens(find, chosen[:3], data, cache)
+    both = class_tokens(find, chosen, data, cache)
     again = class_tokens(nobody, chosen[::-1], data, cache)
     assert both.shape[0] == len(chosen)
     np.testing.assert_array_equal(both[:3], first)
@@ -89,10 +89,11 @@ def test_a_mixed_face_counts_for_both_sides(net):
 
 
 def test_it_is_fitted_to_faces_as_a_student_sees_them(net, faces, data, tmp_path):
-    chosen, recipe = of_split(faces, "train"), Recipe(self_blend=1.0, degradation=0.5)
+    chosen, recipe, find = of_split(faces, "train"), Recipe(self_blend=1.0, degradation=0.5), finder(net)
 
     def asked(count: int, seed: int, cache: str) -> tuple[np.ndarray, np.ndarray]:
-        return altered_tokens(finder(net), chosen, data, recipe, Material(), count, seed, tmp_path / f"{cache}.npz")
+        altering = Altering(altered=count, recipe=recipe, seed=seed)
+        return altered_tokens(find, chosen, data, altering, Material(), tmp_path / f"{cache}.npz")
 
     tokens, shares = asked(40, 3, "whole")
     assert tokens.shape == (len(shares), len(net.backbone.blocks), net.backbone.embed_dim) and len(shares) >= 40
@@ -133,4 +134,4 @@ def test_what_is_no_transformer_and_the_file_of_another_are_refused(weights):
     with pytest.raises(ValueError, match="timm knows no"):
         foundation("vit_of_nobody")
     with pytest.raises(ValueError, match="another backbone"):
-        foundation("vit_tiny_patch16_224", str(weights))
+        foundation("vit_tiny_patch16_224", weights)

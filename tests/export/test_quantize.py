@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import onnx
@@ -13,9 +11,10 @@ import pytest
 
 from export.conversion.quantize import keep_if_near, pointwise, quantize
 from export.conversion.torch_to_onnx import convert
-from export.conversion.verify import BYTES, EXACT, INT8, Check, compare, onnx_graph, openvino_graph, require
-from export.network import Calibration
+from export.conversion.verify import BYTES, EXACT, INT8, ParityCheck, compare, onnx_graph, openvino_graph, require
+from export.network import GraphCalibration
 from export.synthesis.batches import Batch, Loader
+from export.training.config import TrainConfig
 from serving.classifier.manifest import check_files
 from serving.paths import REPOSITORY
 from serving.supervisor.versions import newest
@@ -29,10 +28,10 @@ def batches(data, faces) -> list[Batch]:
 
 
 @pytest.fixture(scope="module")
-def twin(net, batches, tmp_path_factory) -> onnx.ModelProto:
-    """Of the network of random weights."""
-    folder = tmp_path_factory.mktemp("twin")
-    convert(net, Calibration(7, 1.5, 0.3, 0.6), folder / "model.onnx")
+def twin(batches, tmp_path_factory) -> onnx.ModelProto:
+    """Of an EfficientNet-B0 of random weights."""
+    folder, net = tmp_path_factory.mktemp("twin"), TrainConfig(side_px=64).network().eval()
+    convert(net, GraphCalibration(7, 1.5, 0.3, 0.6), folder / "model.onnx")
     assert quantize(folder / "model.onnx", batches[0].faces, folder / INT8)
     assert (folder / INT8).stat().st_size < 0.6 * (folder / "model.onnx").stat().st_size
     return onnx.load(folder / INT8)
@@ -75,15 +74,15 @@ def test_the_shipped_twin_is_as_near_as_the_gate_asks(batches):
 
 def test_a_twin_that_is_not_near_goes(tmp_path, capsys):
     (tmp_path / INT8).write_bytes(b"a graph")
-    near, far = Check("int8", "LOGIT", 1.0, 2.5), Check("int8", "verdicts changed", 0.5, 0.02)
-    assert keep_if_near(tmp_path, [near, Check("fp16", "LOGIT", 1.0, 0.1)]), "another graph's business"
+    near, far = ParityCheck("int8", "LOGIT", 1.0, 2.5), ParityCheck("int8", "verdicts changed", 0.5, 0.02)
+    assert keep_if_near(tmp_path, [near, ParityCheck("fp16", "LOGIT", 1.0, 0.1)]), "another graph's business"
     assert (tmp_path / INT8).exists()
     assert not keep_if_near(tmp_path, [near, far])
     assert not (tmp_path / INT8).exists()
     assert "verdicts changed" in capsys.readouterr().err
 
 
-def test_a_version_gets_its_twin_by_one_command(data, tmp_path):
+def test_a_version_gets_its_twin_by_one_command(export, data, tmp_path):
     folder = tmp_path / SHIPPED.name
     shutil.copytree(SHIPPED, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -91,11 +90,11 @@ def test_a_version_gets_its_twin_by_one_command(data, tmp_path):
     manifest["parity"]["checks"] = [check for check in manifest["parity"]["checks"] if check["graph"] != "int8"]
     (folder / INT8).unlink()
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    command = [sys.executable, "-m", "export", "quantize", folder, "--data", data, "--out", tmp_path / "run"]
-    done, again = (subprocess.run(list(map(str, command)), capture_output=True, text=True) for _ in range(2))
-    assert done.returncode == 0, done.stderr
+    command = ("quantize", folder, "--data", data, "--out", tmp_path / "run")
+    done, again = export(*command), export(*command)
+    assert done.code == 0, done.err
     manifest = check_files(folder)
     assert INT8 in manifest["files"]
     assert len([check for check in manifest["parity"]["checks"] if check["graph"] == "int8"]) == len(BYTES) + 2
-    assert again.returncode == 1 and "has model.int8.onnx already" in again.stderr
+    assert again.code == 1 and "has model.int8.onnx already" in again.err
     assert check_files(folder) == manifest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,22 +86,20 @@ def test_a_crop_lies_on_the_grid_inside_the_picture(box):
     assert not any(value % 16 for value in (x0, y0, x1, y1))
 
 
-def test_an_interrupted_run_goes_on_and_ends_with_the_same(data, nets, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_run_goes_on_and_ends_with_the_same(export, data, nets, tmp_path):
     listing = tmp_path / "reconstructions" / "faces.jsonl"
-    arguments = {"--data": data, "--out": tmp_path, "--encoder": nets[0], "--decoder": nets[1]}
-    monkeypatch.setattr(sys, "argv", ["reconstruct", *(str(part) for pair in arguments.items() for part in pair)])
-    reconstruct.main()
+    command = ("reconstruct", "--data", data, "--out", tmp_path, "--encoder", nets[0], "--decoder", nets[1])
+    assert export(*command).code == 0
     whole = listing.read_text()
     lines = [json.loads(line) for line in whole.splitlines()]
     assert {line["twin"] for line in lines} == {f"real{i}.jpg" for i in range(4)}
     assert all(Path(line["path"]).exists() and line["split"] == "train" for line in lines)
     listing.write_text(whole[: len(whole) // 2])
-    reconstruct.main()
+    again = export(*command)
+    assert again.code == 0 and "laplacian_variance" in again.out
     assert listing.read_text() == whole
-    assert "laplacian_variance" in capsys.readouterr().out
-    sys.argv += ["--seed", "1"]
-    with pytest.raises(ValueError, match="or with another seed"):
-        reconstruct.main()
+    refused = export(*command, "--seed", 1)
+    assert refused.code == 1 and "was made with another seed; remove it" in refused.err
 
 
 def test_an_unknown_source_is_named():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from torch.nn import Hardswish
 
 from export.errors import PruneError
@@ -19,7 +19,8 @@ from export.training.teacher import frozen
 from export.training.train import Run, learning_rate_factor, to_pixels, train
 from export.training.weights import averaged, save_network, starting_network, trained
 
-CONFIG = TrainConfig(epochs=2, batch_size=2, side_px=64, ema_decay=0.5)
+CONFIG = TrainConfig(backbone="mobilenetv3_small_050", epochs=2, batch_size=2, side_px=64, ema_decay=0.5)
+B0 = replace(CONFIG, backbone="efficientnet_b0")
 
 
 def test_a_killed_training_ends_with_the_same_weights(data, faces, tmp_path, monkeypatch):
@@ -90,10 +91,9 @@ def test_too_few_faces_for_a_batch_are_told_before_anything_is_saved(faces, data
 
 
 def test_a_checkpoint_of_another_backbone_is_no_start(tmp_path):
-    config = replace(CONFIG, backbone="mobilenetv3_small_050")
-    save_network(config.network(), config, tmp_path / "other.pt")
+    save_network(CONFIG.network(), CONFIG, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="is of mobilenetv3_small_050"):
-        starting_network(CONFIG, tmp_path / "other.pt")
+        starting_network(B0, tmp_path / "other.pt")
 
 
 def random_batches(count, size=2):
@@ -247,12 +247,13 @@ def test_weights_come_from_a_checkpoint_or_a_backbone(tmp_path, net):
     again, config = trained(tmp_path / "checkpoint.pt")
     torch.testing.assert_close(again.gate.weight, fresh.gate.weight)
     assert config == CONFIG
-    swapped = replace(CONFIG, activation="hard_swish")
-    torch.testing.assert_close(starting_network(swapped, tmp_path / "checkpoint.pt").gate.weight, fresh.gate.weight)
-    Run(swapped, 1, swapped.network(), cpu=True).save(tmp_path / "swapped.pt")
+    swapped = replace(B0, activation="hard_swish")
+    save_network(b0 := B0.network(), B0, tmp_path / "silu.pt")
+    torch.testing.assert_close(starting_network(swapped, tmp_path / "silu.pt").gate.weight, b0.gate.weight)
+    save_network(swapped.network(), swapped, tmp_path / "swapped.pt")
     assert any(isinstance(module, Hardswish) for module in trained(tmp_path / "swapped.pt")[0].modules())
     with pytest.raises(ValueError, match="hard_swish"):
-        starting_network(CONFIG, tmp_path / "swapped.pt")
+        starting_network(B0, tmp_path / "swapped.pt")
     torch.save(net.backbone.state_dict(), tmp_path / "backbone.pt")
     fresh = starting_network(CONFIG, tmp_path / "backbone.pt")
     torch.testing.assert_close(fresh.backbone.conv_stem.weight, net.backbone.conv_stem.weight)
