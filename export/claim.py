@@ -12,7 +12,7 @@ import msgspec
 
 def claim(note: Path, made_of: Mapping[str, Any], begun: bool) -> None:
     """Writes the note; ValueError where its folder was `begun` with something else."""
-    now = msgspec.to_builtins(made_of)
+    now = json.loads(msgspec.json.encode(made_of))
     if begun and note.exists() and (before := json.loads(note.read_text())) != now:
         changed = [name for name in now if before.get(name) != now[name]]
         raise ValueError(f"{note.parent} was made with another {', '.join(changed)}; remove it to make it anew")

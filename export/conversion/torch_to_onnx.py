@@ -85,8 +85,8 @@ def halve(backbone: torch.nn.Module) -> None:
 def check_graph(path: Path) -> None:
     """Raises ConversionError where the file is no valid ONNX, has a BatchNorm, a fixed batch or mixed types.
 
-    TensorRT refuses nodes whose inputs should share a type and do not. ONNX's own checker does not compare them, ONNX
-    Runtime does as it loads a graph.
+    TensorRT refuses nodes whose inputs should share a type and do not. Not every release of ONNX's own checker compares
+    them; ONNX Runtime does as it loads a graph.
     """
     try:
         onnx.checker.check_model(str(path), full_check=True)

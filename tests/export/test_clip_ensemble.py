@@ -15,7 +15,7 @@ from export.fitting.clip_ensemble import fit, token_finder
 from export.metrics import expected_calibration_error
 from export.publication.scores import score
 from export.synthesis.batches import Loader
-from export.training.probe import class_tokens
+from export.training.class_tokens import class_tokens
 from serving.classifier.clip_graph import ClipEnsemble, together, tokens_graph
 from serving.errors import SetupError
 from serving.paths import REPOSITORY

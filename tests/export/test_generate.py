@@ -102,16 +102,22 @@ def test_other_stages_find_the_old_faces_in_the_new_data(command, faces, tmp_pat
 
 
 def test_an_interrupted_run_goes_on_with_the_same_faces(command):
-    out = command("--count", "4")
-    before = {path.name: path.read_bytes() for path in (out / "fake" / "generated").iterdir()}
-    first, *others = sorted((out / "fake" / "generated").glob("*.jpg"))
+    folder = command("--count", "4") / "fake" / "generated"
+
+    def made() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+    before = made()
+    first, *others = sorted(folder.glob("*.jpg"))
     assert len({path.read_bytes() for path in (first, *others)}) == 4
-    first.unlink()
-    first.with_suffix(".draft").write_bytes(b"cut off")
+    first.rename(folder / f".{first.stem}.1.draft.jpg")  # as a kill leaves it
     touched = [path.stat().st_mtime_ns for path in others]
-    command("--count", "4")
-    assert {path.name: path.read_bytes() for path in (out / "fake" / "generated").iterdir()} == before
+    out = command("--count", "4")
+    assert made() == before
     assert [path.stat().st_mtime_ns for path in others] == touched
+    assert [item.path for item in read_items(out, 20)[-4:]] == [
+        f"fake/generated/{path.name}" for path in (first, *others)
+    ]
 
 
 def test_a_folder_of_another_generator_or_of_the_data_itself_is_refused(command, ask, nets, data):

@@ -32,9 +32,15 @@ def weights(tmp_path_factory):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def net(weights):
+    """Tests give its layer what they need."""
     return foundation(BACKBONE, weights).eval()
+
+
+@pytest.fixture(scope="module")
+def find(net):
+    return finder(net)
 
 
 def test_a_token_is_that_of_its_block(net):
@@ -47,11 +53,11 @@ def test_a_token_is_that_of_its_block(net):
     assert net.tokens(torch.zeros(1, 3, 224, 224)).shape[1:] == tokens.shape[1:], "faces are scaled to its side"
 
 
-def test_faces_are_looked_at_once(net, faces, data, tmp_path):
+def test_faces_are_looked_at_once(find, faces, data, tmp_path):
     def nobody(pixels):
         raise AssertionError("all faces are known")
 
-    chosen, cache, find = of_split(faces, "train"), tmp_path / "class_tokens.npz", finder(net)
+    chosen, cache = of_split(faces, "train"), tmp_path / "class_tokens.npz"
     first = class_tokens(find, chosen[:3], data, cache)
     both = class_tokens(find, chosen, data, cache)
     again = class_tokens(nobody, chosen[::-1], data, cache)
@@ -88,8 +94,8 @@ def test_a_mixed_face_counts_for_both_sides(net):
     np.testing.assert_allclose(verdicts(1 - shares), -logit, atol=0.02)
 
 
-def test_it_is_fitted_to_faces_as_a_student_sees_them(net, faces, data, tmp_path):
-    chosen, recipe, find = of_split(faces, "train"), Recipe(self_blend=1.0, degradation=0.5), finder(net)
+def test_it_is_fitted_to_faces_as_a_student_sees_them(net, find, faces, data, tmp_path):
+    chosen, recipe = of_split(faces, "train"), Recipe(self_blend=1.0, degradation=0.5)
 
     def asked(count: int, seed: int, cache: str) -> tuple[np.ndarray, np.ndarray]:
         altering = Altering(altered=count, recipe=recipe, seed=seed)
@@ -109,9 +115,9 @@ def test_it_is_fitted_to_faces_as_a_student_sees_them(net, faces, data, tmp_path
     assert (asked(20, 4, "other")[0][:16] != tokens[:16]).any()
 
 
-def test_a_probe_is_kept_scored_and_taught(net, faces, data, tmp_path):
+def test_a_probe_is_kept_scored_and_taught(net, find, faces, data, tmp_path):
     chosen = of_split(faces, "train")
-    fit(net, class_tokens(finder(net), chosen, data, tmp_path / "tokens.npz"), np.array([f.label for f in chosen]))
+    fit(net, class_tokens(find, chosen, data, tmp_path / "tokens.npz"), np.array([f.label for f in chosen]))
     save_network(net, CONFIG, tmp_path / "probe.pt")
     again, config = trained(tmp_path / "probe.pt")
     assert isinstance(again, ProbeNet) and config == CONFIG
