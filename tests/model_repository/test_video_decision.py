@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from perf.video_simulation import Scores, against_vote, calibration, decisions, error_rates, paths, streams
+from export.fitting.video_simulation import (
+    ScoreQuantiles,
+    against_vote,
+    calibration,
+    decisions,
+    error_rates,
+    paths,
+    streams,
+)
 from serving.streams.cusum import Cusum
 from serving.streams.people import DecisionSettings, Person
 from serving.streams.sprt import Evidence, Rates, ScoreCalibration, decide
@@ -68,7 +76,7 @@ def test_impossible_error_rates_are_refused(wrong):
 def test_simulated_error_rates_keep_the_nominal_ones(fps):
     """4,000 streams of each class with the classifier's own scores; three standard errors of what is nominal."""
     rates, n = Rates(), 4000
-    found = error_rates(Scores.load(), calibration(), rates, fps, n, seed=11)
+    found = error_rates(ScoreQuantiles.load(), calibration(), rates, fps, n, seed=11)
     for kept, nominal in ((found["fpr"], rates.alpha), (found["fnr"], rates.beta)):
         assert kept <= nominal + 3 * math.sqrt(nominal * (1 - nominal) / n)
 
@@ -93,7 +101,7 @@ def _inverse_erf(y: float) -> float:
 
 def test_early_decision_takes_a_third_of_a_fixed_vote():
     for fps in (5, 25):
-        found = against_vote(Scores.load(), calibration(), fps, 2000, seed=2)
+        found = against_vote(ScoreQuantiles.load(), calibration(), fps, 2000, seed=2)
         assert found["sequential"]["fpr"] <= found["vote"]["fpr"] and found["sequential"]["fnr"] <= found["vote"]["fnr"]
         assert found["sequential"]["median_frames"] <= found["vote"]["frames"] / 3
 

@@ -70,7 +70,7 @@ def test_swaps_into_the_photographs_of_a_folder(server: Server, tmp_path: Path, 
     assert found["crf 18"]["found_at_all"] == 1 and found["crf 18"]["false_alarms"] == 0
 
 
-@pytest.mark.parametrize("command", ["perf.video", "perf.video_calibration", "perf.video_simulation"])
+@pytest.mark.parametrize("command", ["perf.video", "export fit-video", "export simulate-video"])
 def test_the_commands_find_what_they_need_of_the_model(command: str) -> None:
-    done = subprocess.run([sys.executable, "-m", command, "--help"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", *command.split(), "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
