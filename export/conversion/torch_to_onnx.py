@@ -5,8 +5,7 @@ its stem and first two stages, which lose most: with the second in FP16 the logi
 was off by 0.042 at most over 1,098 faces, without by 0.019. What surrounds it stays FP32: normalisation of pixels,
 pooling, head, temperature, sigmoid, and QUALITY, whose variance exceeds FP16's 65,504. Both have a dynamic batch and no
 BatchNorm left. A conversion fails, and leaves `path` as it was, where the graph breaks ONNX's rules or mixes types;
-whether it computes the same is the business of `verify.py`. `publish` does it for what is to be served; the command,
-for a graph that `evaluate --baseline` compares with.
+whether it computes the same is the business of `verify.py`.
 """
 
 from __future__ import annotations
@@ -20,13 +19,8 @@ import torch
 
 from serving.files import replacing
 
-from ..data.faces import find_faces
-from ..data.sources import folder_of
 from ..errors import ConversionError
 from ..network import GraphCalibration, GraphOutputs, ServedGraph, TimmNet
-from ..options import Data, Out
-from ..synthesis.batches import Loader
-from ..training.weights import trained
 
 OPSET = 18
 FACE_SHAPE = (224, 224, 3)  # height, width, RGB; uint8
@@ -102,20 +96,3 @@ def check_graph(path: Path) -> None:
     ]
     if faults:
         raise ConversionError(f"{path.name} cannot be served: {'; '.join(faults[:5])}")
-
-
-def main(data: Data, out: Out, checkpoint: Path) -> int:
-    """Calibrates a checkpoint on val and writes model.onnx into the run's folder.
-
-    Args:
-        checkpoint: of the trained network.
-    """
-    from ..publication.calibrate import calibrated  # not above: publication stands on this module
-
-    net, config = trained(checkpoint)
-    loader = Loader(folder_of(data), config.batch_size, config.seed)
-    calibration, _ = calibrated(net, loader, find_faces(data, out), version=0)
-    path = out / "model.onnx"
-    convert(net, calibration, path)
-    print(f"{path}: real below {calibration.real_below:.3f}, fake from {calibration.fake_from:.3f}")
-    return 0

@@ -15,6 +15,8 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
+from facewarden.wire import Threshold
+
 from .. import metrics
 from ..data.faces import TrainingFace, of_split, real_of
 from ..network import GraphCalibration, TimmNet
@@ -67,11 +69,9 @@ def probabilities(logits: np.ndarray, calibration: GraphCalibration) -> np.ndarr
     return sigmoid((logits - calibration.bias) / calibration.temperature)
 
 
-def verdict(score: float, calibration: GraphCalibration) -> str:
-    """`real`, `review` or `fake`, as the served graph's thresholds decide."""
-    if score >= calibration.fake_from:
-        return "fake"
-    return "real" if score < calibration.real_below else "review"
+def label(score: float, calibration: GraphCalibration) -> str:
+    """`real`, `review` or `fake`, by the rule of the product."""
+    return Threshold(calibration.real_below, calibration.fake_from).label(score)
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from ..options import Data, Out
 from ..synthesis.batches import Loader
 from ..training.train import logits
 from ..training.weights import trained
-from .calibrate import calibrate, probabilities, verdict
+from .calibrate import calibrate, label, probabilities
 from .scores import summary
 
 SEED = 0  # of the self-blended fakes
@@ -73,7 +73,7 @@ def _figures(labels: np.ndarray, values: np.ndarray, groups: np.ndarray, calibra
 def verdicts(net: TimmNet, loader: Loader, faces: list[TrainingFace], calibration: GraphCalibration) -> list[str]:
     """`0.437 fake` for each face: its probability of fake, and the verdict that the served graph would give."""
     scores = probabilities(logits(net, loader.plain(faces))[1], calibration) if faces else []
-    return [f"{score:.3f} {verdict(score, calibration)}" for score in scores]
+    return [f"{score:.3f} {label(score, calibration)}" for score in scores]
 
 
 def cells(figures: Mapping[str, dict]) -> list[str]:

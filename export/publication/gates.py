@@ -16,7 +16,7 @@ from ..errors import GateError
 from ..metrics import beside
 from ..network import GraphCalibration
 from ..synthesis.batches import Loader
-from .calibrate import verdict
+from .calibrate import label
 from .scores import ScoredFaces, score
 
 MIN_GROUPS = 20  # photographs, persons or videos, below which a bootstrap's interval is too narrow
@@ -29,10 +29,10 @@ def require_known(graph: Path, loader: Loader, known: Sequence[TrainingFace], ca
     _, scores = score(graph, loader.plain(known))
     if len(scores) < len(known):
         raise GateError(f"{len(known) - len(scores)} of {len(known)} known pictures cannot be decoded")
-    told = [(face, p, verdict(p, calibration)) for face, p in zip(known, scores.tolist(), strict=True)]
+    told = [(face, p, label(p, calibration)) for face, p in zip(known, scores.tolist(), strict=True)]
     wrong = [row for row in told if row[2] == ("fake" if row[0].label == REAL else "real")]
     if wrong:
-        lines = "".join(f"\n  {face.path}: {p:.3f}, {label}" for face, p, label in wrong)
+        lines = "".join(f"\n  {face.path}: {p:.3f}, {said}" for face, p, said in wrong)
         raise GateError(f"{len(wrong)} of {len(known)} known pictures would get the opposite of their truth:{lines}")
 
 
