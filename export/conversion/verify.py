@@ -79,39 +79,38 @@ def compare(
         graphs: by name, each with what is allowed for every output.
         batches: labelled faces, read once.
     """
-    worst = {name: dict.fromkeys(GraphOutputs._fields, 0.0) for name in graphs}
-    scores: dict[str, list[np.ndarray]] = {name: [] for name in ("", *graphs)}
-    labels, changed = [], dict.fromkeys(graphs, 0)
+    labels, parts = [], {name: [] for name in ("", *graphs)}  # "" is the reference
     for batch in batches:
-        expected = reference(batch.faces)
-        verdicts = _verdicts(expected)
         labels.append(batch.labels)
-        scores[""].append(expected["LOGIT"][:, 0])
-        for name, (graph, _) in graphs.items():
-            got = graph(batch.faces)
-            scores[name].append(got["LOGIT"][:, 0])
-            changed[name] += int((_verdicts(got) != verdicts).sum())
-            for output in GraphOutputs._fields:
-                difference = np.abs(got[output].astype(np.float64) - expected[output]).max()
-                worst[name][output] = float(np.maximum(worst[name][output], difference))  # keeps a NaN, max() does not
-    truth = np.concatenate(labels)
+        for name, graph in {"": reference, **{name: graph for name, (graph, _) in graphs.items()}}.items():
+            parts[name].append(graph(batch.faces))
+    truth, said = np.concatenate(labels), {name: _joined(part) for name, part in parts.items()}
     if len(np.unique(truth)) < 2:
         raise GateError(f"the gate needs real and fake faces, got {len(truth)} of one class")
-    auc = {name: metrics.auc(truth, np.concatenate(parts)) for name, parts in scores.items()}
-    checks = []
+    expected, checks = said[""], []
     for name, (_, allowed) in graphs.items():
-        checks += [ParityCheck(name, output, worst[name][output], allowed[output]) for output in GraphOutputs._fields]
-        checks.append(ParityCheck(name, "verdicts changed", changed[name] / len(truth), MAX_CHANGED))
+        got = said[name]
+        for output in GraphOutputs._fields:
+            difference = np.abs(got[output].astype(np.float64) - expected[output]).max()
+            checks.append(ParityCheck(name, output, float(difference), allowed[output]))
+        changed = float((_verdicts(got) != _verdicts(expected)).mean())
+        checks.append(ParityCheck(name, "verdicts changed", changed, MAX_CHANGED))
+        scores, before = got["LOGIT"][:, 0], expected["LOGIT"][:, 0]
         if allowed is BYTES:  # of few faces some pairs change places by chance
-            gain = metrics.beside(truth, *(np.concatenate(scores[n]) for n in (name, "")), np.arange(len(truth)))
-            checks.append(ParityCheck(name, "AUC drop, at least", -gain["gain_interval"][1], MAX_AUC_DROP))
+            gain = metrics.beside(truth, scores, before, np.arange(len(truth)))["gain_interval"][1]
+            checks.append(ParityCheck(name, "AUC drop, at least", -gain, MAX_AUC_DROP))
         else:
-            checks.append(ParityCheck(name, "AUC drop", auc[""] - auc[name], MAX_AUC_DROP))
+            drop = metrics.auc(truth, before) - metrics.auc(truth, scores)
+            checks.append(ParityCheck(name, "AUC drop", drop, MAX_AUC_DROP))
     return checks
 
 
+def _joined(parts: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {output: np.concatenate([part[output] for part in parts]) for output in GraphOutputs._fields}
+
+
 def _verdicts(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(B,) number of thresholds that the probability reaches: 0 real, 1 review, 2 fake."""
+    """(N,) number of thresholds that the probability reaches: 0 real, 1 review, 2 fake."""
     return (outputs["FAKE_PROBABILITY"] >= outputs["THRESHOLD"]).sum(axis=1)
 
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -29,17 +28,17 @@ from serving.files import digest
 from serving.paths import CACHE, REPOSITORY
 from serving.supervisor.versions import newest
 
+from ..conversion.verify import onnx_graph
 from ..data.faces import TrainingFace, find_faces, of_split, real_of, require_both_classes
 from ..data.sources import folder_of
 from ..options import Data, Out
 from ..publication.calibrate import calibrate, probabilities
-from ..publication.scores import summary
+from ..publication.scores import scored, summary
 from ..synthesis.batches import Batch, Loader
 from ..training.class_tokens import Altering, Finder, fitting_set, regression
 from ..training.train import to_pixels
 
 SERVED = newest(REPOSITORY / "classifier")
-Column = Callable[[Batch], np.ndarray]  # (B,) of one of the two
 
 
 def token_finder(encoder: Path) -> Finder:
@@ -66,17 +65,22 @@ def fit(
         faces: of every split; val needs both classes.
     """
     weight, bias = regression(features, labels)
-    session = onnxruntime.InferenceSession(str(student), providers=["CPUExecutionProvider"])
-    columns: tuple[Column, Column] = (
-        lambda batch: session.run(["LOGIT"], {"FACE": batch.faces})[0][:, 0],
-        lambda batch: find(to_pixels(batch)).astype(np.float32) @ weight + bias,
-    )
-    loader, shown = Loader(folder, 16, seed=0), {name: of_split(faces, name) for name in ("val", "test", "cross")}
-    told = {name: _columns(columns, loader.plain(chosen)) for name, chosen in shown.items() if chosen}
-    truth, both = told["val"]
-    shares = _shares(truth, both)
-    _, blended = _columns(columns, loader.blended(real_of(shown["val"])))
-    calibration, report = calibrate(truth, both @ shares, blended @ shares, version=0)
+    student_graph = onnx_graph(student)
+
+    def ask(batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) labels, and (N, 2) logits of the student and of the layer."""
+        truth, both = [], []
+        for batch in batches:
+            truth.append(batch.labels)
+            of_layer = find(to_pixels(batch)).astype(np.float32) @ weight + bias
+            both.append(np.stack([student_graph(batch.faces)["LOGIT"][:, 0], of_layer], 1))
+        return np.concatenate(truth), np.concatenate(both)
+
+    loader = Loader(folder, 16, seed=0)
+    tables = scored(ask, loader, faces)
+    shares = _shares(tables["val"].labels, tables["val"].scores)
+    _, blended = ask(loader.blended(real_of(of_split(faces, "val"))))
+    calibration, report = calibrate(tables["val"].labels, tables["val"].scores @ shares, blended @ shares, version=0)
     of_student, of_layer = shares / calibration.temperature
     ensemble = ClipEnsemble(
         weight=(of_layer * weight).astype(np.float32),
@@ -88,22 +92,9 @@ def fit(
         encoder_sha256=CLIP.sha256,
     )
     figures = {"calibration": report, "shares": {"student": float(of_student), "layer": float(of_layer)}}
-    if real := real_of(shown["test"]):
-        truth, both = told["test"]
-        _, blended = _columns(columns, loader.blended(real))
-        told["test_self_blended"] = np.repeat([0, 1], len(real)), np.concatenate([both[truth == 0], blended])
-        shown["test_self_blended"] = real + real
-    for name, (truth, both) in told.items():
-        groups = np.array([face.group for face in shown[name]])
+    for name, (truth, both, groups) in tables.items():
         figures[name] = summary(truth, probabilities(both @ shares, calibration), groups, calibration)
     return ensemble, figures
-
-
-def _columns(columns: tuple[Column, Column], batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) labels, and (N, 2) logits of the student and of the layer."""
-    pairs = [(batch.labels, np.stack([column(batch) for column in columns], 1)) for batch in batches]
-    labels, values = zip(*pairs, strict=True)
-    return np.concatenate(labels), np.concatenate(values)
 
 
 def _shares(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:

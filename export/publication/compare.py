@@ -9,22 +9,22 @@ fakes by the seed, which is a network's own there and one for all here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 from tabulate import tabulate
 from tyro.conf import Positional
 
 from ..conversion.verify import BATCH
-from ..data.faces import TrainingFace, find_faces, known_faces, of_split, real_of, require_both_classes
-from ..data.sources import REAL, folder_of
+from ..data.faces import TrainingFace, find_faces, known_faces, require_both_classes
+from ..data.sources import FAKE, folder_of
 from ..network import GraphCalibration, TimmNet
 from ..options import Data, Out
 from ..synthesis.batches import Loader
 from ..training.train import logits
 from ..training.weights import trained
-from .calibrate import calibrate, label, probabilities
-from .scores import summary
+from .calibrate import calibrated, label, probabilities
+from .scores import scored, summary
 
 SEED = 0  # of the self-blended fakes
 COLUMNS = {
@@ -37,37 +37,27 @@ COLUMNS = {
     "FNR": ("test", "fnr"),
     "review": ("test", "review_share"),
     "passed": ("test", "passed"),
-    "blends AUC": ("blends", "auc"),
-    "blends passed": ("blends", "passed"),
+    "blends AUC": ("test_self_blended", "auc"),
+    "blends passed": ("test_self_blended", "passed"),
     "cross AUC": ("cross", "auc"),
     "cross passed": ("cross", "passed"),
 }
 
 
 def judge(net: TimmNet, loader: Loader, faces: list[TrainingFace]) -> tuple[GraphCalibration, dict[str, dict]]:
-    """What publication would fix, and the figures of val, test, cross and of self-blended fakes of test (`blends`).
+    """What publication would fix, and the figures of each table of `scored`.
 
     `passed` is the share of fakes below `real_below`. ManifestError where val or test lacks a class; cross may be
     missing.
     """
     require_both_classes(faces, ("val", "test"))
-    splits = {name: of_split(faces, name) for name in ("val", "test", "cross")}
-    scored = {name: logits(net, loader.plain(split)) for name, split in splits.items() if split}
-    blended = {name: logits(net, loader.blended(real_of(splits[name])))[1] for name in ("val", "test")}
-    calibration, _ = calibrate(*scored["val"], blended["val"], version=1)
-    labels, values = scored["test"]
-    real = values[labels == REAL]
-    scored["blends"] = np.repeat([0, 1], [len(real), len(blended["test"])]), np.append(real, blended["test"])
-    splits["blends"] = real_of(splits["test"]) * 2
-    groups = {name: np.array([face.group for face in splits[name]]) for name in scored}
-    return calibration, {name: _figures(*pair, groups[name], calibration) for name, pair in scored.items()}
-
-
-def _figures(labels: np.ndarray, values: np.ndarray, groups: np.ndarray, calibration: GraphCalibration) -> dict:
-    scores = probabilities(values, calibration)
-    return summary(labels, scores, groups, calibration) | {
-        "passed": float((scores[labels == 1] < calibration.real_below).mean())
-    }
+    calibration, _ = calibrated(net, loader, faces, version=1)
+    figures = {}
+    for name, (labels, said, groups) in scored(partial(logits, net), loader, faces).items():
+        scores = probabilities(said, calibration)
+        passed = float((scores[labels == FAKE] < calibration.real_below).mean())
+        figures[name] = summary(labels, scores, groups, calibration) | {"passed": passed}
+    return calibration, figures
 
 
 def verdicts(net: TimmNet, loader: Loader, faces: list[TrainingFace], calibration: GraphCalibration) -> list[str]:

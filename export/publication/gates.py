@@ -17,7 +17,7 @@ from ..metrics import beside
 from ..network import GraphCalibration
 from ..synthesis.batches import Loader
 from .calibrate import label
-from .scores import ScoredFaces, score
+from .scores import ScoredFaces, graph_scores
 
 MIN_GROUPS = 20  # photographs, persons or videos, below which a bootstrap's interval is too narrow
 
@@ -26,7 +26,7 @@ def require_known(graph: Path, loader: Loader, known: Sequence[TrainingFace], ca
     """Raises GateError, naming them, for known faces that get the opposite of their truth; `review` is not that."""
     if not known:
         return
-    _, scores = score(graph, loader.plain(known))
+    _, scores = graph_scores(graph)(loader.plain(known))
     if len(scores) < len(known):
         raise GateError(f"{len(known) - len(scores)} of {len(known)} known pictures cannot be decoded")
     told = [(face, p, label(p, calibration)) for face, p in zip(known, scores.tolist(), strict=True)]

@@ -39,7 +39,7 @@ from ..training.config import TrainConfig
 from ..training.weights import save_network, trained
 from .calibrate import calibrated
 from .gates import gain, require_known, require_no_worse
-from .scores import evaluate, scored
+from .scores import evaluate, graph_scores, scored
 
 FILES = ("model.onnx", "model.fp16.onnx", INT8, "network.pt")
 
@@ -74,9 +74,10 @@ def publish(
         graph = folder / "model.onnx"
         convert(net, calibration, graph)
         require_known(graph, loader, known, calibration)
-        tables, gains = scored(graph, loader, faces), {}
+        tables, gains = scored(graph_scores(graph), loader, faces), {}
         if replaced is not None:
-            others = scored(repository / "classifier" / str(replaced) / "model.onnx", loader, faces)
+            other = graph_scores(repository / "classifier" / str(replaced) / "model.onnx")
+            others = scored(other, loader, faces)
             gains = {name: gain(table, others[name]) for name, table in tables.items()}
             if not allow_worse:
                 require_no_worse(gains, replaced)

@@ -1,40 +1,53 @@
-"""Figures of a converted graph on the splits that it was not trained on, for its manifest."""
+"""What a network or a graph says of the splits that it was not trained on, and the figures of that."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 
 from .. import metrics
+from ..conversion.verify import onnx_graph
 from ..data.faces import TrainingFace, of_split, real_of
+from ..data.sources import REAL
 from ..network import GraphCalibration
 from ..synthesis.batches import Batch, Loader
 from .calibrate import review_share
 
+Ask = Callable[[Iterable[Batch]], tuple[np.ndarray, np.ndarray]]  # labels (N,), and of each face what is said (N, ...)
+
 
 class ScoredFaces(NamedTuple):
-    """What a graph makes of some faces: labels, calibrated probabilities, and what each was photographed from."""
+    """Labels (N,), what is said of each face, and what it was photographed from."""
 
     labels: np.ndarray
     scores: np.ndarray
     groups: np.ndarray
 
 
-def scored(onnx_path: Path, loader: Loader, faces: list[TrainingFace]) -> dict[str, ScoredFaces]:
+def scored(ask: Ask, loader: Loader, faces: list[TrainingFace]) -> dict[str, ScoredFaces]:
     """The splits val, test and cross, and `test_self_blended`: real faces of `test` and a fake of each."""
-    splits = {name: of_split(faces, name) for name in ("val", "test", "cross")}
-    batches = {name: (loader.plain(chosen), chosen) for name, chosen in splits.items() if chosen}
-    real = real_of(splits["test"])
-    batches["test_self_blended"] = chain(loader.plain(real), loader.blended(real)), real + real
-    return {
-        name: ScoredFaces(*score(onnx_path, given), np.array([face.group for face in shown]))
-        for name, (given, shown) in batches.items()
-    }
+    shown = {name: chosen for name in ("val", "test", "cross") if (chosen := of_split(faces, name))}
+    told = {name: ask(loader.plain(chosen)) for name, chosen in shown.items()}
+    if real := real_of(shown.get("test", [])):
+        labels, said = told["test"]
+        _, blended = ask(loader.blended(real))
+        told["test_self_blended"] = np.repeat([0, 1], len(real)), np.concatenate([said[labels == REAL], blended])
+        shown["test_self_blended"] = real + real
+    return {name: ScoredFaces(*told[name], np.array([face.group for face in shown[name]])) for name in told}
+
+
+def graph_scores(onnx: Path) -> Ask:
+    """Asks a served graph: (N,) calibrated probabilities of fake."""
+    graph = onnx_graph(onnx)
+
+    def ask(batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
+        pairs = [(batch.labels, graph(batch.faces)["FAKE_PROBABILITY"][:, 0]) for batch in batches]
+        return np.concatenate([label for label, _ in pairs]), np.concatenate([p for _, p in pairs])
+
+    return ask
 
 
 def evaluate(tables: Mapping[str, ScoredFaces], faces: list[TrainingFace], calibration: GraphCalibration) -> dict:
@@ -44,13 +57,6 @@ def evaluate(tables: Mapping[str, ScoredFaces], faces: list[TrainingFace], calib
         sources = np.array([face.source for face in of_split(faces, name)])
         report[name]["by_source"] = by_source(tables[name].labels, tables[name].scores, sources, calibration)
     return report
-
-
-def score(onnx_path: Path, batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) labels and (N,) calibrated probabilities of the served graph."""
-    session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
-    pairs = [(b.labels, session.run(["FAKE_PROBABILITY"], {"FACE": b.faces})[0][:, 0]) for b in batches]
-    return np.concatenate([label for label, _ in pairs]), np.concatenate([p for _, p in pairs])
 
 
 def summary(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, calibration: GraphCalibration) -> dict:

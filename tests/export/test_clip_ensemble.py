@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.data.faces import of_split
 from export.fitting.clip_ensemble import fit, token_finder
 from export.metrics import expected_calibration_error
-from export.publication.scores import score
+from export.publication.scores import graph_scores
 from export.synthesis.batches import Loader
 from export.training.class_tokens import class_tokens
 from serving.classifier.clip_graph import ClipEnsemble, together, tokens_graph
@@ -71,7 +71,7 @@ def test_what_was_fitted_is_what_the_graph_of_both_says(encoder, faces, data, tm
     assert kept.fake_from == ensemble.fake_from and kept.student_sha256 == ensemble.student_sha256
     onnx.save(together(onnx.load(STUDENT), onnx.load(encoder), kept), tmp_path / "model.onnx")
     for split in ("val", "test"):
-        truth, scores = score(tmp_path / "model.onnx", Loader(data, 1, 0).plain(of_split(faces, split)))
+        truth, scores = graph_scores(tmp_path / "model.onnx")(Loader(data, 1, 0).plain(of_split(faces, split)))
         assert ((scores >= kept.fake_from) == truth).mean() == pytest.approx(figures[split]["accuracy"])
         error = expected_calibration_error(truth, scores)
         assert error == pytest.approx(figures[split]["calibration_error"], abs=1e-4), "the same probabilities"

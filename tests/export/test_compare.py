@@ -22,7 +22,7 @@ def test_a_network_is_calibrated_as_for_publication(net, data, faces):
     loader = Loader(data, 2, 0)
     calibration, figures = compare.judge(net, loader, faces)
     assert calibration == calibrated(net, loader, faces, 1)[0]
-    assert {name: row["images"] for name, row in figures.items()} == {"val": 4, "test": 4, "blends": 4}
+    assert {name: row["images"] for name, row in figures.items()} == {"val": 4, "test": 4, "test_self_blended": 4}
     assert figures["test"]["threshold"] == calibration.fake_from
     cells = dict(zip(compare.COLUMNS, compare.cells(figures), strict=True))
     assert cells["cross AUC"] == "-"
