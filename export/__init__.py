@@ -1,1 +1,1 @@
-"""From faces to a served model: data, training, conversion, evaluation. See docs/export.md."""
+"""From faces to a served model. docs/export.md tells it from the beginning."""

@@ -1,7 +1,7 @@
-"""Data -> every stage of a configuration -> a new version in the model repository: what `make export` runs.
+"""Data -> every stage of a configuration -> a new version in the model repository. `make export` runs this.
 
-Reads a TOML file (configs/*.toml say what each value is for); each stage has a folder of its own in OUT and is done
-once, so that an interrupted run goes on where it was. Fails where a stage or a gate fails; nothing is published then.
+It reads a TOML file; those in configs/ say what each value is for. Each stage has a folder of its own in OUT and is
+done once, so an interrupted run goes on where it was. Where a stage or a gate fails, nothing is published.
 """
 
 from __future__ import annotations

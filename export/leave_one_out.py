@@ -1,9 +1,9 @@
-"""A configuration trained without one source of fakes at a time -> how well it finds what it has never seen.
+"""A configuration, trained without one source of fakes at a time -> how well it finds what it has never seen.
 
-Reads data and a configuration as `run` does; trains its stages once on everything and once without each source that is
-named. Writes leave-one-out.json and prints a table: the AUC of the fakes of that source in the split test against the
-genuine faces there, and how much higher it is where the source was trained on. The difference is paired: the same
-faces, resampled by photograph. Starting weights and teachers must not have seen what is left out.
+It reads data and a configuration as `run` does. It trains the stages once on everything and once without each source
+that is named. It writes leave-one-out.json and prints a table: the AUC of that source's fakes in the split test against
+the genuine faces there, and how much higher it is where the source was trained on. The difference is paired: both look
+at the same faces, resampled by photograph. Starting weights and teachers must not have seen what is left out.
 """
 
 from __future__ import annotations

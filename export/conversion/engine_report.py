@@ -1,6 +1,7 @@
-"""What TensorRT made of a graph: which layers it fused and in what precision they run, from its engine inspector.
+"""What TensorRT made of a graph -> a report: the layers that it fused, and the precision in which each runs.
 
-Pure functions over the inspector's JSON, whose tensors carry `Format/Datatype` in TensorRT 10, `DataType` in 11.
+These are pure functions over the JSON of its engine inspector. TensorRT 10 gives a tensor's type as `Format/Datatype`,
+TensorRT 11 as `DataType`.
 """
 
 from __future__ import annotations

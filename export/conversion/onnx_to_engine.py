@@ -1,10 +1,10 @@
 """Half-precision ONNX graph -> TensorRT engine for the GPU of this machine.
 
-Reads `model.fp16.onnx` and the batch sizes of `config.pbtxt`; writes `model.plan` and, beside it, `model.plan.json`:
-what built it, what for, the memory of an execution context, and how the layers were fused. Needs TensorRT 10 or 11
-with its builder, and a GPU; no torch. A plan loads only with the TensorRT version and on the kind of GPU that built
-it, so build it on the host that serves; a plan that still fits graph, TensorRT, GPU and batch sizes is left alone.
-Fails (exit code 1), and leaves an older plan untouched, where something is missing or the build does not finish.
+It reads `model.fp16.onnx` and the batch sizes of `config.pbtxt`. It writes `model.plan` and `model.plan.json`, which
+says what built the plan and for what, the memory of an execution context, and how the layers were fused. It needs
+TensorRT 10 or 11 with its builder, and a GPU, but no torch. A plan loads only with the TensorRT version and on the kind
+of GPU that built it, so build it on the host that serves. A plan that still fits graph, TensorRT, GPU and batch sizes
+is left alone. Where something is missing or the build does not finish, it fails (exit code 1) and keeps an older plan.
 """
 
 from __future__ import annotations

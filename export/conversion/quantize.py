@@ -1,13 +1,13 @@
-"""FP32 graph -> its INT8 twin for the CPU, by NNCF: ranges and corrected biases from faces of the split train.
+"""FP32 graph -> its INT8 twin for the CPU. NNCF takes ranges and corrected biases from faces of the split train.
 
 Only the pointwise convolutions of the backbone's blocks become INT8: weights by output channel, activations by tensor.
-Depthwise convolutions, gates and their means between them stay FP32, because OpenVINO would have to convert back and
-forth for them, which costs more than it brings (docs/perf-tuning.md). Weights use seven of eight bits (NNCF's overflow
-fix, docs.openvino.ai, Saturation Issue Workaround): CPUs without VNNI add products of bytes in 16 bits, which overflow
-otherwise, so every CPU gives the same answers.
+Depthwise convolutions, gates and their means between them stay FP32. OpenVINO would have to convert back and forth for
+them, which costs more than it brings (docs/perf-tuning.md). Weights use seven of eight bits (NNCF's overflow fix,
+docs.openvino.ai, Saturation Issue Workaround). CPUs without VNNI add products of bytes in 16 bits, which overflow
+otherwise; so every CPU gives the same answers.
 
-`publish` makes it with every version; the command, for a version that was published without. Where the twin is not as
-near to the graph as `verify.py` asks, the version has none, and a CPU computes it in FP32.
+`publish` makes the twin with every version. The command makes it for a version that was published without. Where the
+twin is not as near to the graph as `verify.py` asks, the version has none, and a CPU computes it in FP32.
 """
 
 from __future__ import annotations

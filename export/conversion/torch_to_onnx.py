@@ -1,11 +1,11 @@
-"""FaceNet and its calibration -> the ONNX graphs that are served: FP32, and a half-precision twin for TensorRT.
+"""Network and its calibration -> the ONNX graphs that are served: FP32, and a half-precision twin for TensorRT.
 
-TensorRT 11 takes every precision from the graph (strongly typed networks). In the twin the backbone is FP16, but for
-its stem and first two stages, which lose most: with the second in FP16 the logit of one network, not yet calibrated,
-was off by 0.042 at most over 1,098 faces, without by 0.019. What surrounds it stays FP32: normalisation of pixels,
-pooling, head, temperature, sigmoid, and QUALITY, whose variance exceeds FP16's 65,504. Both have a dynamic batch and no
-BatchNorm left. A conversion fails, and leaves `path` as it was, where the graph breaks ONNX's rules or mixes types;
-whether it computes the same is the business of `verify.py`.
+TensorRT 11 takes every precision from the graph (strongly typed networks). In the twin the backbone is FP16, except its
+stem and first two stages, which lose most. With the second stage in FP16, the logit of one network, not yet
+calibrated, was off by 0.042 at most over 1,098 faces; without it, by 0.019. What surrounds the backbone stays FP32:
+normalisation of pixels, pooling, head, temperature, sigmoid, and QUALITY, whose variance exceeds FP16's 65,504. Both
+graphs have a dynamic batch and no BatchNorm. A conversion fails, and leaves `path` as it was, where the graph breaks
+ONNX's rules or mixes types. `verify.py` checks whether it computes the same.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The gate before publication: torch, ONNX FP32, FP16 and INT8 and, where there is one, the engine say the same.
+"""The gate before publication: network, FP32, FP16, INT8 and, where there is one, engine must say the same.
 
-Reads a version's folder and labelled faces; prints a table of the largest difference of every output from the
-reference over all faces, the share of verdicts that change, and the loss of AUC, each beside what is allowed. Fails
-(exit code 1) where one is over, or where a file is not the one that `manifest.json` describes. The reference is the
-network of `--checkpoint`; without it, as for a version that came from elsewhere, model.onnx.
+It reads a version's folder and labelled faces. For every output it prints the largest difference from the reference
+over all faces; then the share of verdicts that change, and the loss of AUC. Each stands beside what is allowed. The
+gate is shut (exit code 1) where one is over, or where a file is not the one that `manifest.json` describes. The
+reference is the network of `--checkpoint`. Without it, as for a version that came from elsewhere, it is model.onnx.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Nearly the same face in two splits: what is learned from must not be what is judged by.
+"""Finds faces of two splits that are nearly the same: a network must not be judged by what it learned from.
 
-Perceptual hash (pHash of `imagehash`: signs of the low frequencies) of the served crop, 256 bits. On 6,083 crops the
-same photograph at two sizes differs by at most 32 bits in 97 % of 507 pairs. Ten of the other 18 million pairs are that
-close; the six looked at were copies, too. The first false alarm seen was at 42. Where 98 % are found, 256 bits flag 12
-other pairs, the usual 64 bits 38.
+Each served crop has a perceptual hash of 256 bits (pHash of `imagehash`: the signs of the low frequencies). It was
+checked on 6,083 crops. The same photograph at two sizes differs by at most 32 bits in 97 % of 507 pairs. Ten of the
+other 18 million pairs are that close, and the six that were looked at were copies, too. The first false alarm that was
+seen was at 42 bits. Where 98 % are found, 256 bits flag 12 other pairs; the usual 64 bits flag 38.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def face_hash(crop: np.ndarray) -> str:
 
 
 def across_splits(hashes: Sequence[str], splits: Sequence[str]) -> list[Duplicate]:
-    """Every pair at most MAX_DISTANCE apart of which one is learned from and the other is in another split.
+    """Every pair at most MAX_DISTANCE apart where one face is learned from and the other is in a later split.
 
     Every pair is compared, as a matrix product of signs: the Hamming distance is (BITS - product) / 2.
     """

@@ -1,7 +1,8 @@
-"""Files -> the largest face in each picture of them, found by the served detector; cached, resumable, in parallel.
+"""Files -> the largest face in each of their pictures. The served detector finds it; results are cached.
 
-`faces.jsonl` in the run's folder has one line a file: path, bytes and frames say what it holds for; `pictures` has the
-box, the upright size and the perceptual hash of each face, `rejected` what shows none or is broken, and why.
+`faces.jsonl` in the run's folder has one line for each file. `path`, `bytes` and `frames` say which file it is.
+`pictures` has the box, the upright size and the perceptual hash of each face. `rejected` names each picture that is
+broken or shows no face, and says why. Several files are searched at once, and an interrupted search goes on.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def _in_parallel(items: list[Item], folder: Path, out: Path, frames_per_video: i
 
 
 def _key(item: Item, folder: Path, frames_per_video: int) -> dict:
-    """What a line of the cache holds for: the same file, by its size, and for a video as many frames."""
+    """What a line of the cache is about: a file of this size, and for a video so many frames."""
     path = folder / item.path
     size = path.stat().st_size if path.is_file() else None
     return {"path": item.path, "bytes": size, "frames": frames_per_video if item.is_video else None}

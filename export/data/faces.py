@@ -1,8 +1,8 @@
-"""Photographs and videos -> the faces in them, found by the served detector and cached beside the run.
+"""Photographs and videos -> the faces in them. The served detector finds them, and the run's folder keeps them.
 
-Reads what `sources.py` lists; writes into the run's folder `faces.jsonl` (one line a file, so that an interrupted
-search goes on where it stopped), `frames/` (of videos, PNG), `rejected.csv` (what is broken or shows no face, with the
-reason), `duplicates.csv` and `data.json` (the settings). Fails where a split shares pictures with another.
+It reads what `sources.py` lists. Into the run's folder it writes `faces.jsonl` (one line for each file, so that an
+interrupted search goes on), `frames/` (of videos, PNG), `rejected.csv` (what is broken or shows no face, and why),
+`duplicates.csv` and `data.json` (the settings). It fails where two splits share pictures.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TrainingFace:
 
     path: of a photograph relative to the data folder; of a frame absolute, its PNG in the run's folder.
     group: what never crosses splits: a source photograph, a person, a video and its fakes.
-    video: the path of the video of which it is a frame, to score its frames together; empty for a photograph.
+    video: path of the video that it is a frame of, to score its frames together; empty for a photograph.
     """
 
     path: str
@@ -142,7 +142,7 @@ def known_faces(data: Path, out: Path) -> list[TrainingFace]:
 
 
 def collect(data: Path, out: Path, config: DataConfig | None = None) -> Collection:
-    """Searches what is not cached in `out` yet; without `config` by the settings that `out` was made with."""
+    """Searches what `out` does not hold yet. Without `config`, the settings are those that `out` was made with."""
     settings = out / "data.json"
     if config is None:
         config = msgspec.json.decode(settings.read_bytes(), type=DataConfig) if settings.exists() else DataConfig()
@@ -162,7 +162,7 @@ def collect(data: Path, out: Path, config: DataConfig | None = None) -> Collecti
 
 
 def table(collection: Collection) -> str:
-    """Faces of each source and label by split, with the videos they come from, what was rejected and what leaks."""
+    """Faces of each source and label by split, with their videos, what was rejected and what two splits share."""
     found, leaking = collection.found, collection.leaking
     splits = sorted({face.split for face in found}, key=lambda name: (name not in SPLITS, (*SPLITS, name).index(name)))
     columns = {split: Counter(map(_kind, of_split(found, split))) for split in splits}

@@ -1,6 +1,6 @@
-"""`real/` and `fake/` folders or a CSV manifest -> the files to learn from, with label, source, group and split.
+"""Folders real/ and fake/, or a CSV manifest -> the files to learn from, with label, source, group and split.
 
-What belongs together (one photograph, person or video) is a group and never crosses splits. Knows nothing of pixels.
+A group is what belongs together: one photograph, person or video. It never crosses splits.
 """
 
 from __future__ import annotations

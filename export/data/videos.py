@@ -1,4 +1,4 @@
-"""A video -> a few of its frames, evenly spaced and upright, as PNG: from here on they are read like photographs."""
+"""A video -> a few of its frames, evenly spaced and upright, as PNG. From here on they are read like photographs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class VideoError(ValueError):
 
 
 def frames(path: Path, count: int) -> Iterator[tuple[int, bytes | VideoError]]:
-    """(number of the frame, PNG) of `count` frames in the middle of equal parts; a VideoError for one that is lost.
+    """(number of the frame, PNG) of `count` frames, each in the middle of an equal part; a VideoError where one is lost.
 
-    Frames are counted and decoded from the start: seeking by time is wrong in files with odd time stamps. What FFmpeg
-    conceals of a damaged stream cannot be told from a picture.
+    Frames are counted and decoded from the start: seeking by time is wrong in files with odd time stamps. FFmpeg
+    conceals damage in a stream, and what it conceals looks like a picture.
 
     Raises:
         VideoError: nothing of the file can be read.

@@ -1,7 +1,7 @@
-"""The served student and CLIP together -> `clip_ensemble.npz`: the layer, the weights of both, the thresholds.
+"""The served student and CLIP -> `clip_ensemble.npz`: a layer, the weights of both, the thresholds.
 
-Reads the faces as served, the served version of the classifier, and CLIP's image encoder, fetched and run as
-`python -m serving clip-ensemble` does; writes the constants into the folder of that version, and figures into
+It reads the faces as served, the served version of the classifier, and CLIP's image encoder, fetched and run as
+`python -m serving clip-ensemble` does. It writes the constants into the folder of that version, and figures into
 clip-ensemble-fit.json. The layer is fitted to the split train, as that of `probe`. How much each of the two counts,
 temperature and thresholds come from val.
 """

@@ -1,11 +1,11 @@
-"""The served classifier -> the constants of `deepfake_video`: run it again whenever the classifier has changed.
+"""The served classifier -> the constants of `deepfake_video`. Run it again whenever the classifier has changed.
 
-`python -m export fit-video --data DATA`: two minutes. Reads DATA/manifest.csv and DATA/clips/{real,fake}/*.mp4, through
-a server that it starts; writes model_repository/deepfake_video/1/calibration.json, which the model reads, and
+`python -m export fit-video --data DATA`: two minutes. It reads DATA/manifest.csv and DATA/clips/{real,fake}/*.mp4 and
+asks a server, which it starts. It writes model_repository/deepfake_video/1/calibration.json, which the model reads, and
 export/results/video_decision.json, which `simulate-video` reads.
 
-slope, offset: logistic regression of the class on the logit over the split `val`, both classes weighted alike.
-limit: the largest ratio of one frame, log of a tenth of the smaller class: beyond it fewer than ten pictures speak.
+slope, offset: a logistic regression of the class on the logit over the split `val`, both classes weighted alike.
+limit: the largest ratio of one frame, log of a tenth of the smaller class; beyond it fewer than ten pictures speak.
 correlation_s: where the autocorrelation of a clip's scores falls to 1/e; the longest of the clips.
 persistence: 1 - variance within clips / variance within classes, mean of the classes, but at least 0.2.
 sharpness, brightness, side_px: what 99.5 % of the split exceeds. jitter: range of the clips, widened by half.

@@ -1,8 +1,8 @@
-"""What the decision about a video promises, against what it keeps: streams drawn from the classifier's own scores.
+"""The decision about a video -> what it promises against what it keeps, on streams of the classifier's own scores.
 
 `python -m export simulate-video` writes video_simulation.json and .svg into export/results.
 
-A stream of one class has a level of its own and a part that is forgotten, as `sprt` assumes, but the scores are not
+A stream of one class has a level of its own and a part that is forgotten, as `sprt` assumes. The scores are not
 Gaussian: they have the distribution that the shipped classifier has on its validation split (a Gaussian copula). The
 decision itself is the served code. Everything is seeded.
 """

@@ -1,12 +1,12 @@
 """Logits of the validation split -> the constants that publication fixes in the graph, and how good they are.
 
-Temperature, bias and thresholds come from the split's own faces, by the rule of `metrics.thresholds`. Those hold no
-face swap, and a network that is sure about generated faces would let most swaps pass; so `real_below` goes down until
-self-blended fakes of the split keep the same FNR, or `review` takes the share of it that is set aside for them.
+Temperature, bias and thresholds come from the split's own faces, by the rule of `metrics.thresholds`. Those faces hold
+no face swap, and a network that is sure about generated faces would let most swaps pass. So `real_below` goes down
+until self-blended fakes of the split keep the same FNR, or until `review` takes the share that is set aside for them.
 
-The report: calibration error before and after, error rates at each threshold, and the share of images that come out
-as `review`, against its target. A share above the target is reported, never hidden; it does not stop publication,
-since an operator may widen or narrow the band.
+The report has the calibration error before and after, error rates at each threshold, and the share of `review` against
+its target. A share above the target is reported and does not stop publication: an operator may widen or narrow the
+band.
 """
 
 from __future__ import annotations

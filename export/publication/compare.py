@@ -1,9 +1,9 @@
-"""Checkpoints side by side, each calibrated as publication would -> which to publish, before anything is converted.
+"""Checkpoints -> a table of them side by side, to choose which to publish before anything is converted.
 
-Reads trained networks and the splits val, test and cross as served; prints a table, and the verdict of each network on
-known pictures, such as those of a demonstration or of a dispute: a mean may rise while one of them turns wrong.
-Networks here, not the server: figures differ from published ones by what conversion changes, and those of self-blended
-fakes by the seed, which is a network's own there and one for all here.
+It reads trained networks and the splits val, test and cross as served, and calibrates each as publication would. It
+prints a table, and the label that each network gives known pictures, such as those of a demonstration or a dispute: a
+mean may rise while one of them turns wrong. It asks networks, not the server: published figures differ by what
+conversion changes. Those of self-blended fakes differ by the seed, which here is one for all networks.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """Network -> a new version of the classifier in the model repository.
 
-Reads the trained network and the splits val, test and cross; writes `model_repository/classifier/<n>/` with its ONNX
-graphs, the network to fine-tune from and `manifest.json`, and keeps the versions that are there. A version is data:
-the server brings the code that executes it. Nothing is published that the gate of `verify.py` does not pass, that says
-the opposite of the truth about a known picture, or that is worse than the version it replaces. A version is made in a
-folder that Triton never scans and renamed into place, so that a server sees all of it or none. The way back is
-`python -m serving roll-back`, which needs no torch.
+It reads the trained network and the splits val, test and cross. It writes `model_repository/classifier/<n>/` with the
+ONNX graphs, the network to fine-tune from and `manifest.json`, and keeps the versions that are there. A version is
+data: the server brings the code that executes it. It publishes nothing that a gate refuses (`gates.py`, `verify.py`).
+A version is made in a folder that Triton never scans and renamed into place, so a server sees all of it or none. The
+way back is `python -m serving roll-back`, which needs no torch.
 """
 
 from __future__ import annotations

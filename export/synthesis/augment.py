@@ -1,7 +1,7 @@
-"""One photograph becomes training examples: the encoded bytes and the region that the server would get.
+"""One photograph -> training examples: the encoded bytes and the region that the server would get.
 
-Every change happens before encoding, at the picture's own scale, so that what the network sees has gone through the
-same decoder and the same resize as in serving. Real and fake get the same treatment: nothing but the forgery differs.
+Every change happens before encoding, at the picture's own scale. So what the network sees has gone through the same
+decoder and the same resize as in serving. Real and fake get the same treatment and differ in the forgery alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Batches of faces as the network sees them: examples through the served DALI pipeline, prepared one batch ahead."""
+"""Faces -> batches as the network sees them, through the served DALI pipeline, prepared one batch ahead."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A sheet to look at before a training: what the synthesis makes of some real faces, one row a face.
+"""Photographs -> a sheet to look at before a training: what the synthesis makes of each face, one row a face.
 
-`python -m export contact-sheet PHOTO... --out sheet.jpg`. Columns: real, self-blended and its mask, the next
-photograph's face blended in and that mask, the reconstruction (with --encoder and --decoder), and three journeys.
-With a single photograph its mirror image is the other person.
+`python -m export contact-sheet PHOTO... --out sheet.jpg`. The columns show the real face, its self-blend and the mask,
+the next photograph's face blended in and that mask, the reconstruction (with --encoder and --decoder), and three
+journeys. With a single photograph its mirror image is the other person.
 """
 
 from __future__ import annotations

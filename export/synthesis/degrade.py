@@ -1,7 +1,7 @@
-"""What happens to a photograph between the camera and the check: scaling, light, noise, paper, video, compression.
+"""A photograph -> what arrives of it: scaling, light, noise, paper, video and compression lie on its way.
 
-Every draw depends on the random generator alone, never on the content: two pictures of one size and two generators of
-one state go through exactly the same, noise included. That is how twins stay twins.
+Every draw depends on the random generator alone, never on the content. Two pictures of one size go through exactly the
+same under two generators of one state, noise included. That is how twins stay twins.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A face generator -> generated faces in the sizes and JPEG tables of the real photographs: fakes of one kind more.
+"""A face generator -> faces of nobody, in the sizes and JPEG tables of the real photographs: one more kind of fake.
 
-`python -m export generate --data FOLDER --out FOLDER2 --mapping M.xml --synthesis S.xml --count 1200`. Reads the real
-photographs of the split `train`; writes into FOLDER2 `fake/NAME/`, and `manifest.csv` of the old data and the new
-faces, all in `train`: the `--data` of the other stages. An interrupted run goes on.
+`python -m export generate --data FOLDER --out FOLDER2 --mapping M.xml --synthesis S.xml --count 1200`. It reads the
+real photographs of the split `train`. It writes `fake/NAME/` into FOLDER2 and `manifest.csv`, which lists the old data
+and the new faces, all in `train`: FOLDER2 is the --data of the other stages. An interrupted run goes on.
 
 Any generator of the StyleGAN family (Karras et al., CVPR 2019) will do that OpenVINO reads, as IR or ONNX.
 """

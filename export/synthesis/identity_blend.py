@@ -1,7 +1,7 @@
-"""Cross-identity blends: another person's face, warped onto a target of similar pose, recoloured and blended in.
+"""Two people -> a fake: one face is warped onto the other of similar pose, recoloured and blended in.
 
-What a face swap leaves: two pictures' noise, sharpness and light in one, and a seam around the inner face. Warp and
-mask come from the points of the face mesh; the donor is one of those whose points lie nearest after alignment.
+This is what a face swap leaves: noise, sharpness and light of two pictures in one, and a seam around the inner face.
+The points of the face mesh give warp and mask. The donor is drawn from the faces whose points lie nearest.
 """
 
 from __future__ import annotations

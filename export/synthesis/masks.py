@@ -1,6 +1,6 @@
-"""Where a blend shows: a soft mask inside the face, drawn from the points of a face mesh or from a box alone.
+"""A face -> the soft mask of a blend, drawn from the points of a face mesh or from a box alone.
 
-NumPy and Pillow alone.
+It needs NumPy and Pillow alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Faces -> what fakes are made with: face meshes, donors for cross-identity blends, reconstructions; all cached."""
+"""Faces -> what fakes are made with: face meshes, donors for blends, reconstructions. All of it is cached."""
 
 from __future__ import annotations
 

@@ -1,13 +1,12 @@
 """Real faces -> reconstructions through a latent autoencoder: fakes that show the same as their real twins.
 
-`python -m export reconstruct --data FOLDER --out runs/mine --encoder E.onnx --decoder D.onnx`. Reads the faces that the
-search found; writes into OUT/reconstructions a picture a face, named by its content, and faces.jsonl: of each its
-`twin` (path of the real photograph) and `crop` (what part of it the picture shows). An interrupted run goes on.
-Any pair of ONNX nets will do that maps
-(n, 3, h, w) RGB in 0..1, sides divisible by 8, to a latent and back.
+`python -m export reconstruct --data FOLDER --out runs/mine --encoder E.onnx --decoder D.onnx`. It reads the faces that
+the search found. Into OUT/reconstructions it writes a picture for each face, named by its content, and faces.jsonl:
+`twin` is the path of the real photograph, `crop` the part of it that the picture shows. An interrupted run goes on. Any
+pair of ONNX nets will do that maps (n, 3, h, w) RGB in 0..1, sides divisible by 8, to a latent and back.
 
-A detector that is shown raw reconstructions learns that a decoder's output is soft, and takes sharp forgeries for
-genuine. So a twin gets the sharpness of its original, place by place and band by band, and its JPEG tables and grid.
+A decoder's output is soft. A detector that is shown it raw takes sharp forgeries for genuine. So a twin gets the
+sharpness of its original, place by place and band by band, and its JPEG tables and grid.
 """
 
 from __future__ import annotations

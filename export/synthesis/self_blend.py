@@ -1,8 +1,8 @@
-"""Self-blended images: a fake made of one real face and nothing else (Shiohara and Yamasaki, CVPR 2022).
+"""One real face -> a fake made of nothing else (self-blended images, Shiohara and Yamasaki, CVPR 2022).
 
-A copy of the picture is recoloured and softened or sharpened, shifted by a few percent and blended back inside a
-soft mask over the face. Only the blend tells the result from the original: the trace that face swaps leave.
-NumPy and Pillow alone, so that the demo can make one as well.
+A copy of the picture is recoloured, softened or sharpened, and shifted by a few percent. Then it is blended back
+inside a soft mask over the face. Only the blend tells the result from the original: face swaps leave the same trace.
+It needs NumPy and Pillow alone, so the demo can make one as well.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Faces -> what a vision transformer makes of them, its class tokens, and the linear layer that fits them best.
+"""Faces -> what a vision transformer makes of them, its class tokens -> the linear layer that fits them best.
 
-All blocks of a foundation model together tell more than the last (Koutlis and Papadopoulos, ECCV 2024). A face is
-looked at once; what was looked at is kept in the run's folder, so that an interrupted run goes on.
+All blocks of a foundation model together tell more than the last (Koutlis and Papadopoulos, ECCV 2024). Each face is
+looked at once. The run's folder keeps the tokens, so an interrupted run goes on.
 """
 
 from __future__ import annotations

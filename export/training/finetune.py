@@ -1,10 +1,10 @@
-"""Checkpoint + corrected cases -> checkpoint: learns what it got wrong without forgetting what it knew.
+"""Checkpoint and corrected cases -> checkpoint: it learns what it got wrong without forgetting what it knew.
 
-Reads the data it was trained on, a CSV of cases (columns path and truth, real or fake; split where one is wanted;
-group, where several show one person; others, such as the verdict, are ignored) and the checkpoint; writes a checkpoint
-and `finetune.json`, and prints both networks' figures on the old test split and on the cases that were held back. The
-former network teaches where it was right (learning without forgetting, Li and Hoiem, ECCV 2016); old faces are replayed
-beside the new ones.
+It reads the data that the network was trained on, its checkpoint, and a CSV of cases. The CSV has the columns path and
+truth (real or fake). It may have split, and group where several cases show one person; other columns are ignored.
+It writes a checkpoint and `finetune.json`. It prints the figures of both networks on the old test split and on the
+cases that were held back. The former network teaches where it was right (learning without forgetting, Li and Hoiem,
+ECCV 2016), and old faces are replayed beside the new ones.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def figures(net: TimmNet, loader: Loader, faces: list[TrainingFace]) -> dict[str
 
 
 def apart(known: Collection, cases: Collection) -> tuple[list[TrainingFace], list[TrainingFace]]:
-    """Known faces and cases without those of later splits that show nearly the same as what the others learn from."""
+    """Known faces and cases, without faces of later splits that are nearly the same as one that is learned from."""
     found, hashes = [*known.found, *cases.found], [*known.hashes, *cases.hashes]
     pairs = across_splits(hashes, [face.split for face in found])
     like = {found[p.other].file for p in pairs if found[p.learned].split == "train"}

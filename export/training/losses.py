@@ -1,4 +1,4 @@
-"""Losses as pure functions of labels, logits and maps."""
+"""Losses: pure functions of labels, logits and maps."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from ..network import Output
 def focal_loss(logit: Tensor, label: Tensor, gamma: float) -> Tensor:
     """Focal loss (Lin et al., ICCV 2017), (B,): cross-entropy times (1 - p of the truth) ** gamma.
 
-    Weighs a hard sample up without the sorting or the mining of its alternatives, and stays differentiable. gamma 0
-    is cross-entropy.
+    It weighs hard samples up without sorting or mining them, and stays differentiable. gamma 0 is cross-entropy.
 
     Args:
         logit, label: (B,); 1 is fake.
@@ -42,12 +41,12 @@ def distillation_loss(student: Output, teacher: Output, temperature: float) -> t
 
 
 def agrees(teacher: Output, label: Tensor) -> Tensor:
-    """(B,) 1 where the teacher is on the side of the truth: its mistakes are not taught."""
+    """(B,) 1 where the teacher is right; its mistakes are not taught."""
     return ((teacher.logit[:, 0] > 0) == (label > 0.5)).float()
 
 
 def one_teacher(outputs: list[Output], label: Tensor) -> tuple[Output, Tensor]:
-    """Several teachers as one: of each face, the mean of the logits and maps of those that are right about it.
+    """Several teachers as one: for each face, the mean of the logits and maps of the teachers that are right about it.
 
     So a teacher that is blind to one kind of fake takes nothing away from one that knows it.
 

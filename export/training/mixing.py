@@ -1,4 +1,4 @@
-"""Each face of a batch with another one of it: keeps a network from learning a small training set by heart."""
+"""Faces of a batch -> the same, mixed with each other, so that no network learns a small training set by heart."""
 
 from __future__ import annotations
 

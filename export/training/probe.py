@@ -1,7 +1,7 @@
-"""Foundation model -> teacher: one linear layer on what a vision transformer makes of the training faces, fitted once.
+"""Foundation model -> teacher: one linear layer on what a vision transformer makes of the training faces.
 
-Reads a transformer's weights, which stay as they are, and the faces as served; writes probe.pt, a checkpoint that
-`compare` scores, that `--teacher` takes, and that `train --init` can go on with. A foundation model (CLIP: Radford et
+It reads a transformer's weights, which stay as they are, and the faces as served. It writes probe.pt, a checkpoint:
+`compare` scores it, `--teacher` takes it, and `train --init` can go on with it. A foundation model (CLIP: Radford et
 al., ICML 2021) has seen more than any set of faces holds.
 """
 

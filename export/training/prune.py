@@ -1,7 +1,7 @@
 """Network -> smaller network: whole channels leave, so that dense kernels run faster (torch-pruning, CVPR 2023).
 
-Reads a trained checkpoint, writes one with fewer channels, to be fine-tuned under its teacher by `train.py`. Fails
-where the budget cannot be met. Zeros scattered over the weights would speed nothing up.
+It reads a trained checkpoint and writes one with fewer channels, to be fine-tuned under its teacher by `train.py`. It
+fails where the budget cannot be met. Zeros scattered over the weights would speed nothing up.
 """
 
 from __future__ import annotations

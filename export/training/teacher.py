@@ -1,4 +1,4 @@
-"""A teacher as fast as the machine runs it: it only looks, at every face of every epoch."""
+"""A network -> a teacher as fast as the machine runs it: a teacher only looks, at every face of every epoch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Faces -> checkpoint: trains FaceNet, alone or under a teacher; a run that was killed goes on where it was.
+"""Faces -> checkpoint: trains a network, alone or under teachers. A run that was killed goes on where it was.
 
-The same seed gives the same examples and the same weights, whether a run was interrupted or not. Runs on the CPU and
-on CUDA through accelerate; there in BF16, since FP16 autocast gives this network NaN gradients.
+The same seed gives the same examples and the same weights, whether a run was interrupted or not. It runs on the CPU
+and on CUDA through accelerate. On CUDA it computes in BF16, since FP16 autocast gives this network NaN gradients.
 """
 
 from __future__ import annotations

@@ -64,9 +64,9 @@ def starting_network(config: TrainConfig, init: Path | None) -> TimmNet:
     """A network of this configuration with starting weights.
 
     Args:
-        init: an earlier run's checkpoint, whose network is taken as it is, pruned or not, but for the activation; one
-            with another head gives its backbone; or a backbone with timm's tensor names. ValueError where tensors are
-            missing or of other shapes.
+        init: an earlier run's checkpoint, pruned or not, whose network is taken with the activation of `config`. A
+            checkpoint with another head gives its backbone alone. Or the file of a backbone with timm's tensor names.
+            ValueError where tensors are missing or of other shapes.
     """
     if init is None:
         return config.network()
