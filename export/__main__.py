@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
         return command_line(module.main, f"python -m export {stage}", module.__doc__, arguments)
     except ModuleNotFoundError as exc:
         environment = (
-            ".venv: `make evaluate`" if stage in WITHOUT_TORCH else ".venv-export: `make .venv-export/.export`"
+            ".venv: `make .venv/.evaluation`" if stage in WITHOUT_TORCH else ".venv-export: `make .venv-export/.export`"
         )
         print(f"{stage} needs {exc.name}, which this environment lacks; it runs in {environment}", file=sys.stderr)
     except (ExportError, ServingError, OSError, ValueError) as exc:

@@ -183,15 +183,6 @@ def main(
         return 0
     parents = {"checkpoint": checkpoint, "configuration": config, **_parents(chain, out, init)}
     net, settings = trained(checkpoint)
-    manifest = publish(
-        net,
-        settings,
-        folder_of(data),
-        faces,
-        parents=parents,
-        repository=repository,
-        known=settled,
-        allow_worse=allow_worse,
-    )
-    print(summary(manifest))
+    more = {"parents": parents, "repository": repository, "known": settled, "allow_worse": allow_worse}
+    print(summary(publish(net, settings, folder_of(data), faces, **more)))
     return 0

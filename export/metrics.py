@@ -168,12 +168,7 @@ def beside(
 
     arrays = labels, scores, rival
     values, spans = statistics(*arrays), intervals(statistics, arrays, groups, rounds, seed)
-    return {
-        "auc": values["rival"],
-        "interval": spans["rival"],
-        "gain": values["gain"],
-        "gain_interval": spans["gain"],
-    }
+    return {"auc": values["rival"], "interval": spans["rival"], "gain": values["gain"], "gain_interval": spans["gain"]}
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

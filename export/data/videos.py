@@ -17,7 +17,7 @@ class VideoError(ValueError):
 
 
 def frames(path: Path, count: int) -> Iterator[tuple[int, bytes | VideoError]]:
-    """(number of the frame, PNG) of `count` frames, each in the middle of an equal part; a VideoError where one is lost.
+    """(number of the frame, PNG) of `count` frames, each in the middle of an equal part; VideoError where one is lost.
 
     Frames are counted and decoded from the start: seeking by time is wrong in files with odd time stamps. FFmpeg
     conceals damage in a stream, and what it conceals looks like a picture.

@@ -73,6 +73,14 @@ def paths(logits: np.ndarray, used: ScoreCalibration, fps: float) -> np.ndarray:
     return found
 
 
+def both_classes(
+    scores: ScoreQuantiles, used: ScoreCalibration, shape: tuple[int, int], fps: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, T) log-likelihood ratios of N real and of N fake streams."""
+    real, fake = streams(scores.real, used, shape, fps, seed), streams(scores.fake, used, shape, fps, seed + 1)
+    return paths(real, used, fps), paths(fake, used, fps)
+
+
 def decisions(ratios: np.ndarray, fake_from: float, real_below: float) -> tuple[np.ndarray, np.ndarray]:
     """For each stream the first decision (1 fake, -1 real, 0 none) and the frames that it took (T where none)."""
     out = (ratios >= fake_from) | (ratios <= real_below)
@@ -85,9 +93,7 @@ def error_rates(
     scores: ScoreQuantiles, used: ScoreCalibration, rates: Rates, fps: float, n: int, seed: int
 ) -> dict[str, float]:
     """FPR, FNR, undecided share and median frames of the sequential decision within 10 s."""
-    frames = int(10 * fps)
-    real = paths(streams(scores.real, used, (n, frames), fps, seed), used, fps)
-    fake = paths(streams(scores.fake, used, (n, frames), fps, seed + 1), used, fps)
+    real, fake = both_classes(scores, used, (n, int(10 * fps)), fps, seed)
     (on_real, took_real), (on_fake, took_fake) = (decisions(r, rates.fake_from, rates.real_below) for r in (real, fake))
     return {
         "fpr": float((on_real > 0).mean()),
@@ -107,9 +113,7 @@ def against_vote(
     may take longer than the vote for a hard face: `mean_frames` says what that costs. After ten seconds, or `vote`
     frames where those are more, it is called as the vote would.
     """
-    frames = max(vote, round(10 * fps))
-    real = paths(streams(scores.real, used, (n, frames), fps, seed), used, fps)
-    fake = paths(streams(scores.fake, used, (n, frames), fps, seed + 1), used, fps)
+    real, fake = both_classes(scores, used, (n, max(vote, round(10 * fps))), fps, seed)
     fpr, fnr = float((real[:, vote - 1] > 0).mean()), float((fake[:, vote - 1] <= 0).mean())
     for bound in np.arange(0.5, 12, 0.05):
         (on_real, took_real), (on_fake, took_fake) = (decisions(r, bound, -bound) for r in (real, fake))
@@ -175,8 +179,7 @@ def plot(path: Path, scores: ScoreQuantiles, used: ScoreCalibration, rates: Rate
     shape = (40, int(4 * fps))
     with drawing.plt.rc_context({**drawing.STYLE, "svg.hashsalt": "the same file each time"}):
         figure, ((axes,),) = drawing.panels(width=7.6)
-        for colour, quantiles, own in (("#1f9d61", scores.real, seed), ("#d43d4e", scores.fake, seed + 1)):
-            ratios = paths(streams(quantiles, used, shape, fps, own), used, fps)
+        for colour, ratios in zip(("#1f9d61", "#d43d4e"), both_classes(scores, used, shape, fps, seed), strict=True):
             axes.plot(np.arange(shape[1]) / fps, ratios.T, color=colour, alpha=0.45, linewidth=1)
         for bound, word in ((rates.fake_from, "fake from"), (rates.real_below, "real below")):
             axes.axhline(bound, color=drawing.OURS, linestyle="--", linewidth=1)

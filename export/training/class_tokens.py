@@ -87,12 +87,7 @@ def class_tokens(find: Finder, faces: Sequence[TrainingFace], folder: Path, cach
 
 
 def altered_tokens(
-    find: Finder,
-    faces: Sequence[TrainingFace],
-    folder: Path,
-    altering: Altering,
-    material: Material,
-    cache: Path,
+    find: Finder, faces: Sequence[TrainingFace], folder: Path, altering: Altering, material: Material, cache: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N, blocks, width) float16 of as many faces or a few more, altered and mixed as in training, and (N,) labels.
 

@@ -229,4 +229,4 @@ def test_every_stage_explains_itself(export):
         asked = export(stage, "--help")
         assert asked.code == 0 and "--data" in asked.out, stage
         assert export(stage).code == 2, "without data"
-    assert "runs in .venv: `make evaluate`" in export("evaluate", "--help").err
+    assert "runs in .venv: `make .venv/.evaluation`" in export("evaluate", "--help").err
