@@ -4,12 +4,12 @@ Of every load: `<profile>.<load>.<field of Summary>`. Beside them, from all phas
 
     saturate.face.per_second, saturate.image.per_second   the highest throughput, at whatever concurrency
     saturate.face.mean_batch                        of the classifier at that concurrency
-    saturate.face.share_of_limit                    perf/limits.py
+    saturate.face.share_of_limit                    ceilings.py
     steady.<load>.queue_share, .server_cores        of the server's time; CPU seconds a second
     cpu.server_ms_per_face, cpu.at_100_per_second_on_<n>_cores   of the steady load, else of the saturated one
     memory.host_mb                                  PSS after the phase that left the most
     memory.gpu_gb                                   the highest sample
-    overload.*                                      perf/overload.py
+    overload.*                                      overload.py
     soak.memory_mb_per_minute, soak.errors
     errors.ratio                                    of all loads but overload's
 """
@@ -19,11 +19,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from .budgets import NO_GPU, OUT_OF_SIGHT, Figure
-from .figures import slope
-from .limits import Limits, share
-from .measure import Result, best
+from ..budgets import NO_GPU, OUT_OF_SIGHT, Figure
+from .ceilings import Ceiling, share
 from .overload import Overload
+from .phases import Result, best
+from .summaries import slope
 
 NOT_HELD = "the generator could not hold the rate"
 FLOOR_PER_SECOND = 100.0
@@ -31,7 +31,7 @@ PROJECTED_CORES = (2, 4, 8)
 
 
 def figures(
-    results: Sequence[Result], limits: Limits | None, overload: Overload | None, gpu: bool
+    results: Sequence[Result], ceiling: Ceiling | None, overload: Overload | None, gpu: bool
 ) -> dict[str, Figure]:
     """Every figure by its name; None with a reason where there is no value."""
     found: dict[str, Figure] = {}
@@ -39,7 +39,7 @@ def figures(
         found |= _of_loads(result)
     return (
         found
-        | _saturated(results, limits)
+        | _saturated(results, ceiling)
         | _cpu(results)
         | _memory(results, gpu)
         | _overload(results, overload)
@@ -53,8 +53,8 @@ def _of_loads(result: Result) -> dict[str, Figure]:
     for name, summary in result.summaries.items():
         reason = "" if summary.held else NOT_HELD
         values = {key: value for key, value in asdict(summary).items() if isinstance(value, float)}
-        if name in result.paths:
-            values["queue_share"] = result.paths[name].queue_share
+        if name in result.server_times:
+            values["queue_share"] = result.server_times[name].queue_share
         if result.use:
             values["server_cores"] = result.use.server_cores
         for key, value in values.items():
@@ -62,18 +62,19 @@ def _of_loads(result: Result) -> dict[str, Figure]:
     return found
 
 
-def _saturated(results: Sequence[Result], limits: Limits | None) -> dict[str, Figure]:
+def _saturated(results: Sequence[Result], ceiling: Ceiling | None) -> dict[str, Figure]:
     found = {}
     for ask in ("face", "image"):
         if found_best := best(results, ask):
             result, name = found_best
             found[f"saturate.{ask}.per_second"] = Figure(result.summaries[name].per_second, f"at {name}")
-            if name in result.paths:
-                found[f"saturate.{ask}.mean_batch"] = Figure(result.paths[name].mean_batch("classifier"), f"at {name}")
+            if name in result.server_times:
+                mean_batch = result.server_times[name].mean_batch("classifier")
+                found[f"saturate.{ask}.mean_batch"] = Figure(mean_batch, f"at {name}")
             if ask == "face" and not result.use:
                 found["saturate.face.share_of_limit"] = Figure(None, OUT_OF_SIGHT)
-            elif ask == "face" and limits:
-                reached = share(result.summaries[name].per_second, limits, result.measured.generator_cores)
+            elif ask == "face" and ceiling:
+                reached = share(result.summaries[name].per_second, ceiling, result.measured.generator_cores)
                 found["saturate.face.share_of_limit"] = Figure(reached)
     return found
 

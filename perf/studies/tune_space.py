@@ -1,52 +1,42 @@
-"""The table of `make tune`: settings, their values, loads, and how candidates are compared. Pure.
-
-SpaceError
-"""
+"""The table of `make tune`: settings, their values, loads, and how candidates are compared. Pure."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import exp, log
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Literal
 
+import msgspec
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from .load import Load
+from serving.settings import Settings
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ..load.loads import Load
 
 TABLE = Path(__file__).with_name("tune.toml")
 SERVER = "server"
 BULK_IN_FLIGHT = 400  # more than the queue takes
 HIGHER_IS_BETTER = {"per_second": True, "p50_ms": False, "p95_ms": False}
 
+Ask = Literal["face", "image"]
 Candidate = Mapping[str, int]  # setting's key: value
 
 
-class SpaceError(Exception):
-    """The table cannot be; the message names the entry."""
-
-
-@dataclass(frozen=True)
-class Setting:
+class Setting(Settings):
     """One thing to turn. `present` is the value that holds without it, for arguments of the server."""
 
     model: str
     name: str
     values: tuple[int, ...]
-    asks: tuple[str, ...]
+    asks: tuple[Ask, ...]
     present: int = 0
 
     def __post_init__(self) -> None:
-        if not self.values or not self.asks or set(self.asks) - {"face", "image"}:
-            raise SpaceError(f"setting {self.key}: values and asks (face, image) are needed")
+        if not self.values or not self.asks:
+            raise ValueError(f"setting {self.key}: values and asks are needed")
 
     @property
     def key(self) -> str:
@@ -64,7 +54,7 @@ class Setting:
         if self.name == "preferred_batch_size":
             return int(next(iter(config.dynamic_batching.preferred_batch_size), 0))
         if self.name not in config.parameters:
-            raise SpaceError(f"setting {self.key}: {config.name or self.model} has no such parameter")
+            raise ValueError(f"setting {self.key}: {config.name or self.model} has no such parameter")
         return int(config.parameters[self.name].string_value)
 
     def put(self, config: ModelConfig, value: int) -> None:
@@ -88,21 +78,32 @@ def _warm_up_within(config: ModelConfig) -> None:
         sample.batch_size = min(sample.batch_size, config.max_batch_size)
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A load of every candidate, the figure that counts, and the loads that run meanwhile."""
+class Trial(Settings):
+    """A load of every candidate and the figure that counts; `bulk_rate` is that of a bulk load beside it.
 
-    load: Load
-    figure: str
-    beside: tuple[Load, ...] = ()
+    The other keys are those of `Load`.
+    """
 
-    def __post_init__(self) -> None:
-        if self.figure not in HIGHER_IS_BETTER:
-            raise SpaceError(f"load {self.load.name!r}: figure is one of {', '.join(HIGHER_IS_BETTER)}")
+    name: str
+    ask: Ask
+    in_flight: int
+    seconds: float
+    figure: Literal["per_second", "p50_ms", "p95_ms"]
+    rate: float = 0.0
+    bulk_rate: float = 0.0
+
+    @property
+    def loads(self) -> tuple[Load, ...]:
+        """The load, then what runs beside it."""
+        loop = "open" if self.rate else "closed"
+        load = Load(self.name, self.ask, loop, self.seconds, self.in_flight, self.rate)
+        if not self.bulk_rate:
+            return (load,)
+        values = {"name": "bulk", "priority": "bulk", "rate": self.bulk_rate, "in_flight": BULK_IN_FLIGHT}
+        return load, msgspec.structs.replace(load, **values)
 
 
-@dataclass(frozen=True)
-class Space:
+class SearchSpace(Settings):
     """The whole table."""
 
     profile: str
@@ -111,47 +112,23 @@ class Space:
     pairs: int
     final_pairs: int
     warm_up_s: float
-    trials: tuple[Trial, ...]
-    settings: tuple[Setting, ...]
+    trials: tuple[Trial, ...] = msgspec.field(name="load")
+    settings: tuple[Setting, ...] = msgspec.field(name="setting")
 
     def __post_init__(self) -> None:
         if self.budget_s <= 0 or self.margin < 0 or self.pairs < 1 or self.final_pairs < 1:
-            raise SpaceError("budget_s above 0, margin 0 or more, pairs and final_pairs at least 1")
+            raise ValueError("budget_s above 0, margin 0 or more, pairs and final_pairs at least 1")
         if not self.trials or not self.settings:
-            raise SpaceError("at least one load and one setting are needed")
+            raise ValueError("at least one load and one setting are needed")
         if len({setting.key for setting in self.settings}) != len(self.settings):
-            raise SpaceError("a setting stands twice in the table")
+            raise ValueError("a setting stands twice in the table")
 
-    def only(self, keys: Sequence[str]) -> Space:
-        """The table with these settings alone, each as MODEL.NAME; SpaceError names one that it does not hold."""
+    def only(self, keys: Sequence[str]) -> SearchSpace:
+        """The table with these settings alone, each as MODEL.NAME; ValueError names one that it does not hold."""
         known = {setting.key: setting for setting in self.settings}
         if unknown := [key for key in keys if key not in known]:
-            raise SpaceError(f"no setting {', '.join(unknown)} in the table; it holds {', '.join(known)}")
-        return replace(self, settings=tuple(setting for setting in self.settings if setting.key in keys))
-
-
-def space(text: str) -> Space:
-    """The table from TOML; SpaceError for what cannot be."""
-    try:
-        table = tomllib.loads(text)
-        trials = tuple(_trial(row) for row in table.pop("load", []))
-        settings = tuple(Setting(**_tuples(row)) for row in table.pop("setting", []))
-        return Space(trials=trials, settings=settings, **table)
-    except (tomllib.TOMLDecodeError, TypeError, KeyError) as exc:
-        raise SpaceError(f"{TABLE.name}: {exc}") from exc
-
-
-def _trial(row: dict[str, Any]) -> Trial:
-    figure, bulk_rate = row.pop("figure"), row.pop("bulk_rate", 0.0)
-    load = Load(loop="open" if "rate" in row else "closed", **row)
-    if not bulk_rate:
-        return Trial(load, figure)
-    bulk = replace(load, name="bulk", priority="bulk", rate=bulk_rate, in_flight=BULK_IN_FLIGHT)
-    return Trial(load, figure, (bulk,))
-
-
-def _tuples(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+            raise ValueError(f"no setting {', '.join(unknown)} in the table; it holds {', '.join(known)}")
+        return msgspec.structs.replace(self, settings=tuple(s for s in self.settings if s.key in keys))
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from .budgets import Figure, Verdict, limit, shown
-from .limits import Limits
-from .load import Load, Outcome
-from .measure import Result, best
+from ..budgets import Figure, Judgement, limit, shown
+from ..load.loads import Load, Outcome
+from ..load.profiles import Profile
+from .bytes_moved import Moved
+from .ceilings import Ceiling
 from .overload import Overload, timeline
-from .profiles import Profile
+from .phases import Result, best
 from .resources import cores
-from .wire import Moved
 
 QUANTILES = np.linspace(0, 100, 101)
 MEMORY_POINTS = 120  # of a phase; the soak has more than anybody can see
@@ -30,8 +31,8 @@ class Material:
     profiles: Sequence[Profile]
     results: Sequence[Result]
     figures: Mapping[str, Figure]
-    verdicts: Sequence[Verdict]
-    limits: Limits | None = None
+    judgements: Sequence[Judgement]
+    ceiling: Ceiling | None = None
     overload: tuple[Overload, Outcome, Outcome] | None = None
     moved: Mapping[str, Moved] | None = None
 
@@ -43,9 +44,9 @@ def document(material: Material) -> dict[str, Any]:
         "measured": m.measured,
         "profiles": [{"name": p.name, "about": p.about, "warm_up_s": p.warm_up_s} for p in m.profiles],
         "taken": taken(m.results),
-        "verdicts": [_verdict(verdict) for verdict in m.verdicts],
+        "verdicts": [_judgement(judgement) for judgement in m.judgements],
         "phases": [_phase(result) for result in m.results],
-        "limits": _limits(m),
+        "limits": _ceiling(m),
         "overload": _overload(*m.overload) if m.overload else None,
         "cpu_ms": _cpu_ms(m.results),
         "moved": {name: asdict(moved) for name, moved in (m.moved or {}).items()},
@@ -82,19 +83,19 @@ def plain(value: Any) -> Any:
     return float(f"{number:.5g}") if math.isfinite(number) else None
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
-    b = verdict.budget
+def _judgement(judgement: Judgement) -> dict[str, Any]:
+    b = judgement.budget
     return {
-        "state": verdict.state,
+        "state": judgement.state,
         "kind": b.kind,
         "about": b.about,
         "figure": b.figure,
         "limit": limit(b),
-        "measured": verdict.measured,
-        "shown": "" if verdict.measured is None else shown(verdict.measured, b.unit),
-        "margin": verdict.margin,
-        "failed": verdict.failed,
-        "reason": verdict.reason,
+        "measured": judgement.measured,
+        "shown": "" if judgement.measured is None else shown(judgement.measured, b.unit),
+        "margin": judgement.margin,
+        "failed": judgement.failed,
+        "reason": judgement.reason,
     }
 
 
@@ -118,19 +119,19 @@ def _phase(result: Result) -> dict[str, Any]:
 def _load(result: Result, load: Load) -> dict[str, Any]:
     outcome = result.measured.outcomes[load.name]
     good = outcome.latency_ms[outcome.good]
-    path = result.paths.get(load.name)
+    spent = result.server_times.get(load.name)
     return {
         "profile": result.profile,
-        **asdict(load),
+        **msgspec.structs.asdict(load),
         **asdict(result.summaries[load.name]),
         "mean_ms": good.mean() if len(good) else None,
         "quantiles_ms": np.percentile(good, QUANTILES) if len(good) else [],
-        "path": {**asdict(path), "queue_share": path.queue_share} if path else None,
+        "path": {**asdict(spent), "queue_share": spent.queue_share} if spent else None,
     }
 
 
-def _limits(material: Material) -> dict[str, Any] | None:
-    found = material.limits
+def _ceiling(material: Material) -> dict[str, Any] | None:
+    found = material.ceiling
     if found is None:
         return None
     served = best(material.results, "face")

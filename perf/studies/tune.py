@@ -1,4 +1,4 @@
-"""Which settings serve fastest on this machine? A measured search: `python -m perf.tune [--onnx model.onnx]`.
+"""Which settings serve fastest on this machine? A measured search: `python -m perf.studies.tune`.
 
 Reads `tune.toml`; writes `tune.json` and `.md`. Every candidate is the real server with a copy of the
 model repository. It runs side by side with the best so far, and short closed loops go to one and the other in turn: a
@@ -8,7 +8,6 @@ The repository is not changed.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -18,15 +17,17 @@ from pathlib import Path
 from serving.configs import read_config, write_config
 from serving.errors import ServingError
 from serving.paths import CACHE, REPOSITORY
+from serving.settings import command_line, read_toml
 from serving.supervisor.options import Options
 from serving.supervisor.server import Server
 
-from . import pages
-from .figures import summary
-from .load import LoadError, Target, run
+from .. import pages
+from ..load.loads import LoadError, Target
+from ..load.run import run
+from ..measure.summaries import summary
 from .repository import repository_copy
-from .space import SERVER, TABLE, Candidate, Comparison, Setting, Space, SpaceError, Trial, space
 from .tune_page import differs, page
+from .tune_space import SERVER, TABLE, Candidate, Comparison, SearchSpace, Setting, Trial
 
 ASKS = ("face", "image")
 ENSEMBLE = "deepfake_face"
@@ -36,7 +37,7 @@ ENSEMBLE = "deepfake_face"
 class Bench:
     """Compares candidates in a copy of the repository, and keeps every comparison."""
 
-    space: Space
+    space: SearchSpace
     copy: Path
     begun_s: float = field(default_factory=time.monotonic)
     comparisons: list[Comparison] = field(default_factory=list)
@@ -44,7 +45,7 @@ class Bench:
 
     def present(self) -> dict[str, int]:
         """The repository's own value of every setting."""
-        return {s.key: s.present if s.model == SERVER else s.of(self._config(s)) for s in self.space.settings}
+        return {s.key: s.present if s.model == SERVER else s.of(read_config(REPOSITORY, s.model, self.space.profile)) for s in self.space.settings}
 
     def server(self, candidate: Candidate) -> Server:
         """A server with these settings, not started; they are read when it starts."""
@@ -78,16 +79,16 @@ class Bench:
     ) -> Comparison:
         """Measures a candidate in turn with a server that runs."""
         begun_s, failed = time.monotonic(), ""
-        trials = [trial for trial in self.space.trials if trial.load.ask in asks]
-        found: dict[str, list[tuple[float, float]]] = {trial.load.name: [] for trial in trials}
+        trials = [trial for trial in self.space.trials if trial.ask in asks]
+        found: dict[str, list[tuple[float, float]]] = {trial.name: [] for trial in trials}
         try:
             with self.server(candidate) as new:
                 for number in range(pairs):
                     for trial in trials:
-                        found[trial.load.name].append(self._pair(trial, old, new, number % 2 == 1))
+                        found[trial.name].append(self._pair(trial, old, new, number % 2 == 1))
         except (ServingError, LoadError) as exc:
             found, failed = {}, str(exc)
-        figures = {trial.load.name: trial.figure for trial in trials}
+        figures = {trial.name: trial.figure for trial in trials}
         self.comparisons.append(Comparison(dict(candidate), dict(beside), found, figures, failed))
         self.slowest_s = max(self.slowest_s, (time.monotonic() - begun_s) * self.space.pairs / pairs)
         return self.comparisons[-1]
@@ -102,15 +103,12 @@ class Bench:
         return taken[id(old)], taken[id(new)]
 
     def _figure(self, trial: Trial, server: Server) -> float:
-        measured = run([trial.load, *trial.beside], Target("grpc", (server.url,)), self.space.warm_up_s)
-        outcome = measured.outcomes[trial.load.name]
+        measured = run(trial.loads, Target("grpc", (server.url,)), self.space.warm_up_s)
+        outcome = measured.outcomes[trial.name]
         found = summary(outcome)
         if found.failed or not found.requests:
-            raise LoadError(f"{trial.load.name}: {found.failed} of {found.requests} failed: {found.errors}")
+            raise LoadError(f"{trial.name}: {found.failed} of {found.requests} failed: {found.errors}")
         return float(getattr(found, trial.figure))
-
-    def _config(self, setting: Setting):
-        return read_config(REPOSITORY, setting.model, self.space.profile)
 
     def _of(self, model: str) -> list[Setting]:
         return [setting for setting in self.space.settings if setting.model == model]
@@ -154,48 +152,48 @@ def line(comparison: Comparison) -> str:
     return f"{what}: {comparison.score:.3f}  ({'  '.join(loads)})"
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Options from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m perf.tune", description=__doc__.splitlines()[0])
-    parser.add_argument("--onnx", type=Path, help="the student's graph (default: the served one)")
-    parser.add_argument("--table", type=Path, default=TABLE, help="what to try (default %(default)s)")
-    parser.add_argument("--only", nargs="+", metavar="MODEL.NAME", help="these settings of the table (default: all)")
-    parser.add_argument("--out", type=Path, default=pages.LATEST, help="folder (default %(default)s)")
-    return parser.parse_args(argv)
+def main(
+    onnx: Path | None = None, table: Path = TABLE, only: tuple[str, ...] = (), out: Path = pages.LATEST
+) -> int:
+    """Searches the settings that serve fastest on this machine, by measurement. Changes nothing.
 
+    Exit code: 0 measured, 1 the repository's own configuration failed, 2 usage.
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line entry: 0 measured, 1 the repository's own configuration failed, 2 usage."""
-    arguments = parse(argv)
-    about = pages.about("perf.tune", argv)
+    Args:
+        onnx: the student's graph; the served one where it is not given.
+        table: what to try.
+        only: these settings of the table, each as MODEL.NAME; all where none is given.
+        out: folder of the page.
+    """
+    about = pages.about("perf.studies.tune")
     try:
-        table = space(arguments.table.read_text())
-        table = table.only(arguments.only) if arguments.only else table
-    except (SpaceError, OSError) as exc:
+        space = read_toml(table, SearchSpace)
+        space = space.only(only) if only else space
+    except (ValueError, OSError) as exc:
         print(f"cannot tune: {exc}", file=sys.stderr)
         return 2
     try:
-        with repository_copy(arguments.onnx) as copy:
-            bench = Bench(table, copy)
+        with repository_copy(onnx) as copy:
+            bench = Bench(space, copy)
             best, skipped = search(bench)
             last = final(bench, best)
     except ServingError as exc:
         print(f"the repository's own configuration could not be measured: {exc}", file=sys.stderr)
         return 1
     searched = bench.comparisons[:-1] if last else bench.comparisons
-    text = page(table, searched, last, skipped)
+    text = page(space, searched, last, skipped)
     print(f"\n{text}")
     figures = {
-        "onnx": str(arguments.onnx or "as served"),
+        "onnx": str(onnx or "as served"),
         "present": bench.present(),
         "best": best,
         "final": asdict(last) if last else None,
         "comparisons": [asdict(comparison) for comparison in searched],
         "skipped": skipped,
     }
-    print(f"written to {pages.write(arguments.out, 'tune', text, about, **figures)}")
+    print(f"written to {pages.write(out, 'tune', text, about, **figures)}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line(main, "python -m perf.studies.tune"))

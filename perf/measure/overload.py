@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .figures import NAN, percentiles
-from .load import Outcome
+from ..load.loads import Outcome
+from .summaries import NAN, percentiles
 
 SHED = "OverloadedError"  # how the client calls "the server's queue is full"
 CALM_S = 2.0  # what counts as recovered stays so for this long

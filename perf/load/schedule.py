@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .load import Load, Target
+from .loads import Load, Target
 
 
 @dataclass
-class Plan:
-    """What the users of one load share: the schedule, and which of it was taken.
+class Schedule:
+    """What the users of one load share: when each request is due, and which of them were taken.
 
     Args:
         started_s: of the monotonic clock, when the warm-up begins.

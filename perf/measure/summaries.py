@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .load import Outcome
+from ..load.loads import Outcome
 
 HELD_SHARE, HELD_MS = 0.95, 20.0  # of an open loop's requests have to be sent within so long
 UNSENT = "never answered: all users of the load were waiting"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from .pages import table
-from .space import Candidate, Comparison, Space
+from ..pages import table
+from .tune_space import Candidate, Comparison, SearchSpace
 
 UNITS = {"per_second": "images/s", "p50_ms": "p50 ms", "p95_ms": "p95 ms"}
 
 
-def page(space: Space, comparisons: Sequence[Comparison], final: Comparison | None, skipped: Sequence[str]) -> str:
+def page(space: SearchSpace, comparisons: Sequence[Comparison], final: Comparison | None, skipped: Sequence[str]) -> str:
     """Markdown. `final` is the winner beside the repository's configuration, None where nothing won."""
     return f"""# Settings of {space.profile}, searched by measurement
 
@@ -41,9 +41,9 @@ def differs(candidate: Candidate, beside: Candidate) -> str:
     return ", ".join(changed) or "the same"
 
 
-def rows(space: Space, comparisons: Sequence[Comparison]) -> str:
+def rows(space: SearchSpace, comparisons: Sequence[Comparison]) -> str:
     """The comparisons as a table."""
-    loads = [trial.load.name for trial in space.trials]
+    loads = [trial.name for trial in space.trials]
     cells = []
     for c in comparisons:
         if c.failed:
@@ -51,7 +51,7 @@ def rows(space: Space, comparisons: Sequence[Comparison]) -> str:
             continue
         figures = [cell(c, load) if load in c.pairs else "" for load in loads]
         cells.append((differs(c.candidate, c.beside), spread(c.scores), *figures))
-    heads = [f"{trial.load.name}, {UNITS[trial.figure]}" for trial in space.trials]
+    heads = [f"{trial.name}, {UNITS[trial.figure]}" for trial in space.trials]
     return table(("candidate", "score", *heads), cells)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from tritonclient.grpc import InferenceServerClient
 
@@ -17,15 +18,20 @@ INSIDE = {  # entry model: the models that it asks
 ENTRY = {"face": "deepfake_face", "image": "deepfake_image", "mixed": "deepfake_image", "stream": "deepfake_video"}
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """A model's counters: requests, inferences (rows), executions (batches), and ns in all of it and by kind."""
 
     requests: int
     inferences: int
     executions: int
-    total_ns: int
-    ns: dict[str, int]
+    total: int
+    queue: int
+    input: int
+    compute: int
+    output: int
+
+
+ZERO = Counts(*[0] * len(Counts._fields))
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Path:
+class ServerTime:
     """The mean request of an entry model. `rest_ms` is what is in none of the steps: scheduling, copies, own code."""
 
     entry: str
@@ -62,55 +68,28 @@ def read(client: InferenceServerClient) -> dict[str, Counts]:
     """The counters of every model, its versions together."""
     found: dict[str, Counts] = {}
     for stats in client.get_inference_statistics().model_stats:
-        found[stats.name] = _sum(found.get(stats.name), _counts(stats))
+        s = stats.inference_stats
+        ns = (int(kind.ns) for kind in (s.success, s.queue, s.compute_input, s.compute_infer, s.compute_output))
+        counts = Counts(s.success.count, stats.inference_count, stats.execution_count, *ns)
+        found[stats.name] = Counts(*map(operator.add, found.get(stats.name, ZERO), counts))
     return found
 
 
-def path(entry: str, before: Mapping[str, Counts], after: Mapping[str, Counts]) -> Path | None:
+def server_time(entry: str, before: Mapping[str, Counts], after: Mapping[str, Counts]) -> ServerTime | None:
     """What the requests between two readings met; None where there were none."""
-    gained = {name: _difference(after[name], before.get(name)) for name in after}
+    gained = {name: Counts(*map(operator.sub, after[name], before.get(name, ZERO))) for name in after}
     whole = gained.get(entry)
     if whole is None or not whole.requests:
         return None
-    names = [entry, *(name for name in INSIDE[entry] if name in gained and gained[name].inferences)]
-    steps = tuple(_step(name, gained[name], whole.requests) for name in names)
-    own = steps[0]
     # An entry model of our own (BLS) computes while it waits for those it asks: that time is theirs, and the rest.
-    inner = [Step(own.model, {**own.ms, "compute": 0.0, "input": 0.0, "output": 0.0}, own.calls, own.mean_batch)]
-    steps = (*inner, *steps[1:])
-    server_ms = whole.total_ns / whole.requests / 1e6
-    return Path(entry, whole.requests, server_ms, steps, max(0.0, server_ms - sum(sum(s.ms.values()) for s in steps)))
-
-
-def _counts(stats: Any) -> Counts:
-    s = stats.inference_stats
-    durations = {"queue": s.queue, "input": s.compute_input, "compute": s.compute_infer, "output": s.compute_output}
-    ns = {kind: int(duration.ns) for kind, duration in durations.items()}
-    return Counts(s.success.count, stats.inference_count, stats.execution_count, s.success.ns, ns)
-
-
-def _sum(a: Counts | None, b: Counts) -> Counts:
-    if a is None:
-        return b
-    ns = {kind: a.ns[kind] + b.ns[kind] for kind in KINDS}
-    return Counts(
-        a.requests + b.requests, a.inferences + b.inferences, a.executions + b.executions, a.total_ns + b.total_ns, ns
-    )
-
-
-def _difference(after: Counts, before: Counts | None) -> Counts:
-    if before is None:
-        return after
-    ns = {kind: after.ns[kind] - before.ns[kind] for kind in KINDS}
-    return Counts(
-        after.requests - before.requests,
-        after.inferences - before.inferences,
-        after.executions - before.executions,
-        after.total_ns - before.total_ns,
-        ns,
-    )
+    own = whole._replace(input=0, compute=0, output=0)
+    inside = [name for name in INSIDE[entry] if name in gained and gained[name].inferences]
+    steps = [_step(entry, own, whole.requests), *(_step(name, gained[name], whole.requests) for name in inside)]
+    server_ms = whole.total / whole.requests / 1e6
+    rest_ms = max(0.0, server_ms - sum(sum(step.ms.values()) for step in steps))
+    return ServerTime(entry, whole.requests, server_ms, tuple(steps), rest_ms)
 
 
 def _step(model: str, counts: Counts, requests: int) -> Step:
-    ms = {kind: counts.ns[kind] / requests / 1e6 for kind in KINDS}
+    ms = {kind: getattr(counts, kind) / requests / 1e6 for kind in KINDS}
     return Step(model, ms, counts.inferences / requests, counts.inferences / max(1, counts.executions))

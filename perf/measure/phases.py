@@ -12,12 +12,13 @@ from serving.paths import CACHE
 from serving.supervisor.options import Options
 from serving.supervisor.server import Server
 
-from . import steps
-from .figures import Summary, summary
-from .load import Measured, Target, run
+from ..load.loads import Measured, Target
+from ..load.profiles import Phase, Profile
+from ..load.run import run
+from . import server_steps
 from .nvml import Nvml
-from .profiles import Phase, Profile
 from .resources import Counters, Sample, Sampler, Use, listener, use
+from .summaries import Summary, summary
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Result:
     phase: Phase
     measured: Measured
     summaries: dict[str, Summary]
-    paths: dict[str, steps.Path]  # by load; empty where several loads share an entry model
+    server_times: dict[str, server_steps.ServerTime]  # by load; empty where several loads share an entry model
     use: Use | None
     samples: list[Sample]
     pss_mb: float | None  # of the server, after the phase
@@ -78,16 +79,16 @@ def run_profile(session: Session, profile: Profile, tell: Callable[[Result], Non
 def run_phase(session: Session, profile: str, phase: Phase, warm_up_s: float) -> Result:
     """One phase: its loads at once, and the server's counters around the measured time."""
 
-    def read() -> tuple[dict[str, steps.Counts], Counters | None]:
-        return steps.read(session.client), session.sampler.counters() if session.sampler else None
+    def read() -> tuple[dict[str, server_steps.Counts], Counters | None]:
+        return server_steps.read(session.client), session.sampler.counters() if session.sampler else None
 
     measured = run(phase.loads, session.target, warm_up_s, read)
     (stats_before, before), (stats_after, after) = measured.readings
-    entries = [steps.ENTRY[load.ask] for load in phase.loads]
-    paths = {
-        load.name: path
+    entries = [server_steps.ENTRY[load.ask] for load in phase.loads]
+    server_times = {
+        load.name: found
         for load, entry in zip(phase.loads, entries, strict=True)
-        if entries.count(entry) == 1 and (path := steps.path(entry, stats_before, stats_after))
+        if entries.count(entry) == 1 and (found := server_steps.server_time(entry, stats_before, stats_after))
     }
     end_s = measured.begin_s + measured.seconds
     return Result(
@@ -95,7 +96,7 @@ def run_phase(session: Session, profile: str, phase: Phase, warm_up_s: float) ->
         phase=phase,
         measured=measured,
         summaries={name: summary(outcome) for name, outcome in measured.outcomes.items()},
-        paths=paths,
+        server_times=server_times,
         use=use(before, after, measured.generator_cores) if before and after else None,
         samples=session.sampler.between(measured.begin_s, end_s) if session.sampler else [],
         pss_mb=session.sampler.pss_mb() if session.sampler else None,

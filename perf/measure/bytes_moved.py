@@ -8,7 +8,7 @@ from tritonclient.grpc import InferenceServerClient
 
 from facewarden.wire import WHOLE_PICTURE, Request, RequestOptions, face_request, image_request
 
-from . import pictures
+from ..load import pictures
 
 FACE_BYTES = 224 * 224 * 3  # uint8 RGB, a quarter of what FP32 would be
 

@@ -89,9 +89,9 @@ def draw(order: random.Random) -> Case:
 @cache
 def clip() -> tuple[bytes, ...]:
     """640x480 frames of a moving face as a client sends them."""
-    from . import video_clips  # brings PyAV
+    from demo import clips  # brings PyAV
 
-    return tuple(video_clips.jpegs(video_clips.genuine(FRAMES)))
+    return tuple(clips.jpegs(clips.genuine(FRAMES)))
 
 
 def frames() -> Iterator[bytes]:
