@@ -22,8 +22,8 @@ class ProfileTable(Settings):
     warm_up_s: float
     only_by_name: bool = False
     rate_unit: Literal["per second", "knee"] = "per second"
-    defaults: dict[str, Any] = {}
-    load: list[dict[str, Any]] = []
+    defaults: dict[str, Any] = msgspec.field(default_factory=dict)
+    load: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 
 from tritonclient.grpc import InferenceServerClient
 
-from serving.paths import CACHE
-from serving.supervisor.options import Options
-from serving.supervisor.server import Server
-
 from ..load.loads import Measured, Target
 from ..load.profiles import Phase, Profile
 from ..load.run import run
+from ..server import own_server
 from . import server_steps
 from .nvml import Nvml
 from .resources import Counters, Sample, Sampler, Use, listener, use
@@ -57,9 +54,7 @@ def session(deployment: str, url: str | None) -> Iterator[Session]:
     nvml = Nvml()  # before the server starts: see its docstring
     with ExitStack() as stack:
         if url is None:
-            log = CACHE / "logs" / "perf.log"
-            options = Options(profile=deployment, grpc_port=0, http_port=0, metrics_port=0, log=log)
-            server = stack.enter_context(Server(options))
+            server = stack.enter_context(own_server("perf", profile=deployment))
             url, pid = server.url, server.pid
         else:
             pid = listener(int(url.rpartition(":")[2])) if url.startswith(("localhost:", "127.")) else None

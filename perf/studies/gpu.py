@@ -1,4 +1,4 @@
-"""A GPU host in figures: `python -m perf.gpu`. DALI alone, the classifier alone, both, and the served `embedded-gpu`.
+"""A GPU host in figures: DALI alone, the classifier alone, both, and the served `embedded-gpu`.
 
 Reads `gpu.toml`; writes `gpu.json` and `.md`, with GPU memory (NVML) and CPU of every measurement. Refuses
 where there is no GPU. Not run yet: no GPU was at hand.
@@ -6,47 +6,34 @@ where there is no GPU. Not run yet: no GPU was at hand.
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+
+import msgspec
 
 from serving.errors import ServingError
-from serving.paths import CACHE, ROOT
-from serving.supervisor.options import Options
-from serving.supervisor.processes import dying_with_parent
-from serving.supervisor.server import Server
+from serving.settings import command_line, read_toml
 
-from . import budgets, pages
-from .gpu_settings import (
-    TABLE,
-    Alone,
-    GpuError,
-    Served,
-    Settings,
-    figures,
-    generators,
-    page,
-    settings,
-    shares,
-    together,
-)
-from .gpu_worker import KINDS
-from .load import Load, LoadError, Measured, Target, run
-from .nvml import Nvml
-from .resources import Sampler, cores, use
+from .. import budgets, pages
+from ..load.loads import Load, LoadError, Measured, Target
+from ..load.run import run
+from ..measure.alone import KINDS, Kind, PartError, part
+from ..measure.nvml import Nvml
+from ..measure.resources import MB, Sampler, cores, use
+from ..server import own_server
+from .gpu_results import TABLE, Alone, GpuStudy, Served, figures, generators, page, shares, together
 
-MB = 1e6
 INSTALL = "install what it needs with: .venv/bin/pip install -r requirements/gpu.txt"
 LIKELY_PER_SECOND = 6200.0  # how many generators a closed loop gets
 START_S = 20.0  # until all generators of a load have imported Locust
+
+
+class GpuError(Exception):
+    """It cannot be measured here; the message says what is missing and what to do."""
 
 
 def require_gpu(nvml: Nvml) -> None:
@@ -59,42 +46,26 @@ def require_gpu(nvml: Nvml) -> None:
         raise GpuError(f"CuPy, which holds the GPU's memory, is missing; {INSTALL}")
 
 
-def alone(kind: str, batch: int, table: Settings) -> Alone:
-    """One part without a server; GpuError where it fails."""
-    nvml = Nvml()  # its base line is before the worker
-    command = [sys.executable, "-m", "perf.gpu_worker", kind, str(batch)]
-    command += ["--threads", str(table.decoder_threads), "--seconds", str(table.seconds)]
-    with subprocess.Popen(
-        dying_with_parent(command), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as worker:
-        assert worker.stdin is not None and worker.stdout is not None
-        try:
-            _expect(worker.stdout, kind, batch, lambda line: line == "ready\n")
-            print("go", file=worker.stdin, flush=True)
-            found = json.loads(_expect(worker.stdout, kind, batch, lambda line: line.startswith("{")))
-            gpu = nvml.use([worker.pid])
-            print("end", file=worker.stdin, flush=True)
-        finally:
-            worker.kill()
-    return Alone(kind, batch, **found, gpu_mb=gpu.memory / MB if gpu else float("nan"))
+def alone(kind: Kind, batch: int, study: GpuStudy) -> Alone:
+    """One part without a server; PartError where it fails."""
+    nvml = Nvml()  # its base line is before the part
+    with part(kind, batch, study.seconds, study.decoder_threads, gpu=True) as one:
+        one.wait_ready()
+        one.tell()
+        speed = one.result()
+        gpu = nvml.use([one.pid])
+    return Alone(kind, batch, **msgspec.structs.asdict(speed), gpu_mb=gpu.memory / MB if gpu else float("nan"))
 
 
-def _expect(lines: IO[str], kind: str, batch: int, wanted: Callable[[str], bool]) -> str:
-    line = lines.readline()
-    if not wanted(line):
-        raise GpuError(f"{kind} with batches of {batch} failed; what it said stands above")
-    return line
-
-
-def served(url: str, sampler: Sampler, load: Load, table: Settings) -> Served:
+def served(url: str, sampler: Sampler, load: Load, study: GpuStudy) -> Served:
     """One load from as many generators as it needs, and what the server used meanwhile."""
-    parts = generators(load.rate or LIKELY_PER_SECOND, table.requests_per_generator, cores(), load.in_flight)
+    parts = generators(load.rate or LIKELY_PER_SECOND, study.requests_per_generator, cores(), load.in_flight)
     start_s = time.monotonic() + START_S
 
     def one(number: int) -> Measured:
         share = {"in_flight": shares(load.in_flight, parts)[number], "rate": load.rate / parts}
-        own = Load(**{**asdict(load), **share, "seed": number})
-        return run([own], Target("grpc", (url,)), table.warm_up_s, sampler.counters, start_s)
+        own = msgspec.structs.replace(load, **share, seed=number)
+        return run([own], Target("grpc", (url,)), study.warm_up_s, sampler.counters, start_s)
 
     with ThreadPoolExecutor(parts) as pool:
         measured = list(pool.map(one, range(parts)))
@@ -114,65 +85,55 @@ def served(url: str, sampler: Sampler, load: Load, table: Settings) -> Served:
     )
 
 
-def loads(table: Settings) -> list[Load]:
+def loads(study: GpuStudy) -> list[Load]:
     """Closed loops at every concurrency, then the open one at half of the bar."""
-    closed = [
-        Load(f"face x {n}", ask="face", loop="closed", seconds=table.seconds, in_flight=n) for n in table.in_flight
-    ]
-    most = max(table.in_flight)
-    return [
-        *closed,
-        Load("half", ask="face", loop="open", seconds=2 * table.seconds, in_flight=most, rate=table.half_rate),
-    ]
+    closed = [Load(f"face x {n}", "face", "closed", study.seconds, n) for n in study.in_flight]
+    return [*closed, Load("half", "face", "open", 2 * study.seconds, max(study.in_flight), study.half_rate)]
 
 
-def measure(table: Settings) -> tuple[list[Alone], list[Served]]:
+def measure(study: GpuStudy) -> tuple[list[Alone], list[Served]]:
     """Everything; what is told meanwhile is a line each."""
     parts = []
     for kind in KINDS:
-        for batch in table.batches:
-            parts.append(alone(kind, batch, table))
+        for batch in study.batches:
+            parts.append(alone(kind, batch, study))
             print(f"{kind} alone, batches of {batch}: {parts[-1].per_second:,.0f} images/s", flush=True)
     found = []
-    log = CACHE / "logs" / "gpu.log"
     nvml = Nvml()
-    options = Options(profile="embedded-gpu", grpc_port=0, http_port=0, metrics_port=0, log=log)
-    with Server(options) as server, Sampler(server.pid, nvml, 0.5) as sampler:
-        for load in loads(table):
-            found.append(served(server.url, sampler, load, table))
+    with own_server("gpu", profile="embedded-gpu") as server, Sampler(server.pid, nvml, 0.5) as sampler:
+        for load in loads(study):
+            found.append(served(server.url, sampler, load, study))
             print(f"{load.name}: {found[-1].per_second:,.0f} images/s, p99 {found[-1].p99_ms:.1f} ms", flush=True)
     return parts, found
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Options from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m perf.gpu", description=__doc__.splitlines()[0])
-    parser.add_argument("--table", type=Path, default=TABLE, help="what to measure (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=pages.LATEST, help="folder (default %(default)s)")
-    return parser.parse_args(argv)
+def main(table: Path = TABLE, out: Path = pages.LATEST) -> int:
+    """Measures a GPU host: parts alone, and `embedded-gpu` from JPEG to score.
 
+    Exit code: 0 the bars hold, 1 one does not or something failed, 2 usage, or no GPU.
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line entry: 0 the bars hold, 1 one does not or something failed, 2 usage, or no GPU."""
-    arguments = parse(argv)
+    Args:
+        table: what to measure.
+        out: folder of the page.
+    """
     try:
-        table = settings(arguments.table.read_text())
+        study = read_toml(table, GpuStudy)
         require_gpu(Nvml())
-    except (GpuError, OSError) as exc:
+    except (GpuError, ValueError, OSError) as exc:
         print(f"cannot measure: {exc}", file=sys.stderr)
         return 2
-    about = pages.about("perf.gpu", argv)
+    about = pages.about("perf.studies.gpu")
     try:
-        parts, found = measure(table)
-    except (GpuError, LoadError, ServingError) as exc:
+        parts, found = measure(study)
+    except (PartError, LoadError, ServingError) as exc:
         print(f"the measurement failed: {exc}", file=sys.stderr)
         return 1
-    text = page(parts, found, table.bars, cores())
+    text = page(parts, found, study.bars, cores())
     print(f"\n{text}")
     rows = {"alone": [asdict(part) for part in parts], "served": [asdict(one) for one in found]}
-    print(f"written to {pages.write(arguments.out, 'gpu', text, about, **rows)}")
-    return budgets.exit_code(budgets.judge(list(table.bars), figures(found, cores())))
+    print(f"written to {pages.write(out, 'gpu', text, about, **rows)}")
+    return budgets.exit_code(budgets.judge(list(study.bars), figures(found, cores())))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line(main, "python -m perf.studies.gpu"))

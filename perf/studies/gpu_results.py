@@ -1,67 +1,40 @@
-"""`gpu.toml`, what was measured, and the page. Pure but for reading the table.
-
-GpuError
-"""
+"""`gpu.toml`, what was measured, and the page. Pure."""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import numpy as np
 
-from . import budgets
-from .budgets import Budget, Figure
-from .figures import percentiles, summary
-from .load import Measured
-from .pages import table
+from serving.settings import Settings
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from .. import budgets
+from ..budgets import Budget, Figure
+from ..load.loads import Measured
+from ..measure.summaries import percentiles, summary
+from ..pages import table
 
 TABLE = Path(__file__).with_name("gpu.toml")
+Numbers = Annotated[tuple[Annotated[int, msgspec.Meta(ge=1)], ...], msgspec.Meta(min_length=1)]
+Above0 = Annotated[float, msgspec.Meta(gt=0)]
 
 
-class GpuError(Exception):
-    """It cannot be measured here; the message says what is missing and what to do."""
-
-
-@dataclass(frozen=True)
-class Settings:
+class GpuStudy(Settings):
     """What is measured; see the table."""
 
-    batches: tuple[int, ...]
-    in_flight: tuple[int, ...]
-    half_rate: float
-    seconds: float
+    batches: Numbers
+    in_flight: Numbers
+    half_rate: Above0
+    seconds: Above0
     warm_up_s: float
-    decoder_threads: int
-    requests_per_generator: float
-    bars: tuple[Budget, ...]
-
-    def __post_init__(self) -> None:
-        for name in ("batches", "in_flight"):
-            if not getattr(self, name) or min(getattr(self, name)) < 1:
-                raise GpuError(f"gpu.toml: {name} needs numbers of 1 and more")
-        for name in ("half_rate", "seconds", "decoder_threads", "requests_per_generator"):
-            if getattr(self, name) <= 0:
-                raise GpuError(f"gpu.toml: {name} is above 0")
-
-
-def settings(text: str) -> Settings:
-    """Settings from TOML; GpuError for what cannot be."""
-    try:
-        given = tomllib.loads(text)
-        bars = tuple(Budget(**row) for row in given.pop("bar", []))
-        lists = {name: tuple(given.pop(name)) for name in ("batches", "in_flight")}
-        return Settings(bars=bars, **lists, **given)
-    except (tomllib.TOMLDecodeError, TypeError, KeyError, budgets.BudgetError) as exc:
-        raise GpuError(f"gpu.toml: {exc}") from exc
+    decoder_threads: Annotated[int, msgspec.Meta(ge=1)]
+    requests_per_generator: Above0
+    bars: tuple[Budget, ...] = msgspec.field(name="bar")
 
 
 @dataclass(frozen=True)
@@ -156,7 +129,7 @@ def figures(served: Sequence[Served], cores: int) -> dict[str, Figure]:
 
 def page(alone: Sequence[Alone], served: Sequence[Served], bars: Sequence[Budget], cores: int) -> str:
     """The measurement as Markdown."""
-    verdicts = budgets.judge(list(bars), figures(served, cores))
+    judgements = budgets.judge(list(bars), figures(served, cores))
     parts = [
         (
             a.kind,
@@ -188,7 +161,7 @@ def page(alone: Sequence[Alone], served: Sequence[Served], bars: Sequence[Budget
     return f"""# Profile embedded-gpu on this machine
 
 ```text
-{budgets.table(verdicts)}
+{budgets.table(judgements)}
 ```
 
 Without a server: DALI decodes and resizes 256 px JPEGs on the GPU, the classifier judges what lies in its memory, and

@@ -16,15 +16,15 @@ from pathlib import Path
 
 from serving.configs import read_config, write_config
 from serving.errors import ServingError
-from serving.paths import CACHE, REPOSITORY
+from serving.paths import REPOSITORY
 from serving.settings import command_line, read_toml
-from serving.supervisor.options import Options
 from serving.supervisor.server import Server
 
 from .. import pages
 from ..load.loads import LoadError, Target
 from ..load.run import run
 from ..measure.summaries import summary
+from ..server import own_server
 from .repository import repository_copy
 from .tune_page import differs, page
 from .tune_space import SERVER, TABLE, Candidate, Comparison, SearchSpace, Setting, Trial
@@ -45,7 +45,11 @@ class Bench:
 
     def present(self) -> dict[str, int]:
         """The repository's own value of every setting."""
-        return {s.key: s.present if s.model == SERVER else s.of(read_config(REPOSITORY, s.model, self.space.profile)) for s in self.space.settings}
+        found = {}
+        for s in self.space.settings:
+            config = None if s.model == SERVER else read_config(REPOSITORY, s.model, self.space.profile)
+            found[s.key] = s.present if config is None else s.of(config)
+        return found
 
     def server(self, candidate: Candidate) -> Server:
         """A server with these settings, not started; they are read when it starts."""
@@ -62,17 +66,8 @@ class Bench:
         for setting in self._of(SERVER):
             if candidate[setting.key] != setting.present:
                 arguments.append(f"--{setting.name}={candidate[setting.key]}")
-        return Server(
-            Options(
-                profile=profile,
-                model_repository=self.copy,
-                log=CACHE / "logs" / f"tune-{len(self.comparisons)}.log",
-                extra_arguments=tuple(arguments),
-                grpc_port=0,
-                http_port=0,
-                metrics_port=0,
-            )
-        )
+        name = f"tune-{len(self.comparisons)}"
+        return own_server(name, profile=profile, model_repository=self.copy, extra_arguments=tuple(arguments))
 
     def compare(
         self, beside: Candidate, old: Server, candidate: Candidate, asks: Sequence[str], pairs: int
@@ -152,9 +147,7 @@ def line(comparison: Comparison) -> str:
     return f"{what}: {comparison.score:.3f}  ({'  '.join(loads)})"
 
 
-def main(
-    onnx: Path | None = None, table: Path = TABLE, only: tuple[str, ...] = (), out: Path = pages.LATEST
-) -> int:
+def main(onnx: Path | None = None, table: Path = TABLE, only: tuple[str, ...] = (), out: Path = pages.LATEST) -> int:
     """Searches the settings that serve fastest on this machine, by measurement. Changes nothing.
 
     Exit code: 0 measured, 1 the repository's own configuration failed, 2 usage.

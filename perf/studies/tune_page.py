@@ -11,7 +11,9 @@ from .tune_space import Candidate, Comparison, SearchSpace
 UNITS = {"per_second": "images/s", "p50_ms": "p50 ms", "p95_ms": "p95 ms"}
 
 
-def page(space: SearchSpace, comparisons: Sequence[Comparison], final: Comparison | None, skipped: Sequence[str]) -> str:
+def page(
+    space: SearchSpace, comparisons: Sequence[Comparison], final: Comparison | None, skipped: Sequence[str]
+) -> str:
     """Markdown. `final` is the winner beside the repository's configuration, None where nothing won."""
     return f"""# Settings of {space.profile}, searched by measurement
 

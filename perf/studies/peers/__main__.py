@@ -1,4 +1,4 @@
-"""Ours and its peers under the same load: `python -m perf.peers [--onnx model.onnx] [--only NAME ...]`.
+"""Ours and its peers under the same load: `python -m perf.studies.peers`.
 
 Reads `peers.toml`; writes `peers.json` and `.md`. Only one server runs at a time; all answer the same
 pictures with the same probability, which is checked before anything is measured.
@@ -6,34 +6,35 @@ pictures with the same probability, which is checked before anything is measured
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 from PIL import Image
 
 from facewarden import Client
 from serving.errors import ServingError
 from serving.files import digest
-from serving.paths import CACHE, REPOSITORY, ROOT
-from serving.supervisor.options import Options
-from serving.supervisor.server import Server
+from serving.paths import REPOSITORY, ROOT
+from serving.settings import command_line, read_toml
 
-from .. import budgets, pages
-from ..figures import summary
-from ..load import Load, LoadError, Target, run
-from ..nvml import Nvml
-from ..pictures import face, jpeg
+from ... import budgets, pages
+from ...load.loads import Load, LoadError, Target
+from ...load.pictures import face, jpeg
+from ...load.run import run
+from ...measure.nvml import Nvml
+from ...measure.resources import Sampler, cores, use
+from ...measure.summaries import summary
+from ...server import own_server
 from ..repository import repository_copy, served_graph
-from ..resources import Sampler, cores, use
 from . import compare, process
 from .compare import OURS, OVER_HTTP, Measurement
-from .settings import TABLE, Peer, PeersError, Settings, network_of, settings
+from .settings import TABLE, Peer, PeersError, PeerStudy, network_of
 
 WHAT = {
     OURS: "Triton as this repository serves it: `deepfake_face` over gRPC by the project's client",
@@ -51,13 +52,10 @@ def parity_pictures() -> list[bytes]:
 @contextmanager
 def ours(onnx: Path) -> Iterator[tuple[dict[str, Target], int]]:
     """Our server, with that graph as its classifier: both ways to ask it, and its process."""
-    log = CACHE / "logs" / "peers.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         same = digest(served_graph()) == digest(onnx)
         repository = REPOSITORY if same else stack.enter_context(repository_copy(onnx))
-        options = Options(model_repository=repository, grpc_port=0, http_port=0, metrics_port=0, log=log)
-        server = stack.enter_context(Server(options))
+        server = stack.enter_context(own_server("peers", model_repository=repository))
         targets = {
             OURS: Target("grpc", (server.url,)),
             OVER_HTTP: Target("kserve", (f"http://{server.options.http_url}",)),
@@ -65,13 +63,13 @@ def ours(onnx: Path) -> Iterator[tuple[dict[str, Target], int]]:
         yield targets, server.pid
 
 
-def measure(server: str, number: int, target: Target, pid: int, table: Settings) -> list[Measurement]:
+def measure(server: str, number: int, target: Target, pid: int, study: PeerStudy) -> list[Measurement]:
     """One server in one round: all loads, one after the other."""
     found = []
     with Sampler(pid, Nvml()) as sampler:
-        for in_flight in table.in_flight:
-            load = Load("face", ask="face", loop="closed", seconds=table.seconds, in_flight=in_flight)
-            measured = run([load], target, table.warm_up_s, sampler.counters)
+        for in_flight in study.in_flight:
+            load = Load("face", ask="face", loop="closed", seconds=study.seconds, in_flight=in_flight)
+            measured = run([load], target, study.warm_up_s, sampler.counters)
             figures, cpu = summary(measured.outcomes["face"]), use(*measured.readings, measured.generator_cores)
             memory = [s.memory_mb for s in sampler.between(measured.begin_s, measured.begin_s + measured.seconds)]
             found.append(
@@ -119,74 +117,65 @@ def off_by(peer: Peer, url: str, expected: list[float], tolerance: float) -> flo
 
 
 def compared(
-    table: Settings, peers: list[Peer], onnx: Path, network: Path
+    study: PeerStudy, peers: list[Peer], onnx: Path, network: Path
 ) -> tuple[list[Measurement], dict[str, float]]:
     """All rounds: ours, then each peer; and how far each peer's probability is from ours."""
     found: list[Measurement] = []
     off: dict[str, float] = {}
-    for number in range(table.rounds):
+    for number in range(study.rounds):
         with ours(onnx) as (targets, pid):
             expected = probabilities(targets[OURS])
             for name, target in targets.items():
-                found += measure(name, number, target, pid, table)
+                found += measure(name, number, target, pid, study)
         for peer in peers:
             with process.running(peer, onnx, network, face()) as server:
-                off[peer.name] = off_by(peer, server.url, expected, table.tolerance)
-                found += measure(peer.name, number, Target("http", (server.url,)), server.pid, table)
+                off[peer.name] = off_by(peer, server.url, expected, study.tolerance)
+                found += measure(peer.name, number, Target("http", (server.url,)), server.pid, study)
     return found, off
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Options from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m perf.peers", description=__doc__.splitlines()[0])
-    graph = served_graph()
-    parser.add_argument("--onnx", type=Path, default=graph, help="the student's graph (default: the served one)")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="peers by name (default: all)")
-    parser.add_argument("--rounds", type=int, help="of all servers (default: of peers.toml)")
-    parser.add_argument("--out", type=Path, default=pages.LATEST, help="folder (default %(default)s)")
-    return parser.parse_args(argv)
+def main(
+    onnx: Path | None = None, only: tuple[str, ...] = (), rounds: int | None = None, out: Path = pages.LATEST
+) -> int:
+    """Compares our server with its peers under the same load, as ratios to ours.
 
+    Exit code: 0 the bars hold, 1 one does not, or a server failed or answered otherwise, 2 usage.
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line entry: 0 the bars hold, 1 one does not, or a server failed or answered otherwise, 2 usage."""
-    arguments = parse(argv)
-    about = pages.about("perf.peers", argv)
+    Args:
+        onnx: the student's graph; the served one where it is not given.
+        only: peers by name; all where none is given.
+        rounds: of all servers; those of peers.toml where it is not given.
+        out: folder of the page.
+    """
+    about, onnx = pages.about("perf.studies.peers"), onnx or served_graph()
     try:
-        table = settings(TABLE.read_text())
-        table = replace(table, rounds=arguments.rounds or table.rounds)
-        peers = [peer for peer in table.peers if not arguments.only or peer.name in arguments.only]
-        network = network_of(arguments.onnx)
-    except (PeersError, OSError) as exc:
+        study = read_toml(TABLE, PeerStudy)
+        study = msgspec.structs.replace(study, rounds=rounds or study.rounds)
+        peers = [peer for peer in study.peers if not only or peer.name in only]
+        network = network_of(onnx)
+    except (PeersError, ValueError, OSError) as exc:
         print(f"cannot compare: {exc}", file=sys.stderr)
         return 2
     try:
-        measured, off = compared(table, peers, arguments.onnx.resolve(), network)
+        measured, off = compared(study, peers, onnx.resolve(), network)
     except (PeersError, ServingError, LoadError, OSError) as exc:
         print(f"the comparison failed: {exc}", file=sys.stderr)
         return 1
     rows = compare.rows(measured)
     loads = (
-        f"Closed loops of one 256 px JPEG face a request, {table.seconds:g} s each after {table.warm_up_s:g} s of "
-        f"warm-up, {table.rounds} rounds, medians; generator and server share {cores()} cores; one server at a time. "
-        f"Every peer answered {len(parity_pictures())} pictures within {table.tolerance:g} of our probability."
+        f"Closed loops of one 256 px JPEG face a request, {study.seconds:g} s each after {study.warm_up_s:g} s of "
+        f"warm-up, {study.rounds} rounds, medians; generator and server share {cores()} cores; one server at a time. "
+        f"Every peer answered {len(parity_pictures())} pictures within {study.tolerance:g} of our probability."
     )
     what = {**WHAT, **{peer.name: peer.what for peer in peers}}
-    verdicts = budgets.judge(list(table.bars), compare.figures(rows, peers))
-    page = compare.page(rows, what, off, loads, verdicts)
+    judgements = budgets.judge(list(study.bars), compare.figures(rows, peers))
+    page = compare.page(rows, what, off, loads, judgements)
     print(f"\n{page}")
-    path = pages.write(
-        arguments.out,
-        "peers",
-        page,
-        about,
-        onnx=os.path.relpath(arguments.onnx, ROOT),
-        rows=[asdict(row) for row in rows],
-        off_by=off,
-        measurements=[asdict(m) for m in measured],
-    )
+    found = {"rows": [asdict(row) for row in rows], "off_by": off, "measurements": [asdict(m) for m in measured]}
+    path = pages.write(out, "peers", page, about, onnx=os.path.relpath(onnx, ROOT), **found)
     print(f"written to {path}")
-    return int(any(m.failed for m in measured) or budgets.exit_code(verdicts))
+    return int(any(m.failed for m in measured) or budgets.exit_code(judgements))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line(main, "python -m perf.studies.peers"))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from .. import budgets
-from ..budgets import Figure, Verdict
-from ..pages import table
+from ... import budgets
+from ...budgets import Figure, Judgement
+from ...pages import table
 from .settings import Peer
 
 OURS = "Facewarden"  # every ratio is to it
@@ -112,7 +112,7 @@ def figures(found: Sequence[Row], peers: Sequence[Peer]) -> dict[str, Figure]:
 
 
 def page(
-    found: Sequence[Row], peers: dict[str, str], off: dict[str, float], loads: str, verdicts: Sequence[Verdict]
+    found: Sequence[Row], peers: dict[str, str], off: dict[str, float], loads: str, judgements: Sequence[Judgement]
 ) -> str:
     """The comparison as Markdown.
 
@@ -120,14 +120,14 @@ def page(
         peers: what each server is.
         off: how far each peer's probability is from ours.
         loads: a sentence on how it was measured.
-        verdicts: on the bars.
+        judgements: on the bars.
     """
     return f"""# The same student served the way people do it today
 
 {loads} In parentheses: ratio to ours over gRPC, of the same load.
 
 ```text
-{budgets.table(list(verdicts))}
+{budgets.table(list(judgements))}
 ```
 
 {_bests(found, peers, off)}

@@ -41,10 +41,10 @@ def running(peer: Peer, onnx: Path, network: Path, picture: bytes) -> Iterator[R
     own = {
         "PEER_ONNX": onnx,
         "PEER_NETWORK": network,
-        "PEER_THREADS": peer.threads,
-        "PEER_WORKERS": peer.workers,
+        "PEER_THREADS": peer.threads_each,
+        "PEER_WORKERS": peer.processes,
     }
-    arguments = [part.format(port=port, workers=peer.workers) for part in peer.command]
+    arguments = [part.format(port=port, workers=peer.processes) for part in peer.command]
     with log.open("wb") as stream:
         process = subprocess.Popen(
             dying_with_parent([str(peer.python), *arguments]),

@@ -1,36 +1,30 @@
-"""`peers.toml` and the student that all serve. Pure but for reading files.
-
-PeersError
-"""
+"""`peers.toml` and the student that all serve. Pure but for reading files."""
 
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
 
 from serving.files import digest
 from serving.paths import ROOT
+from serving.settings import Settings
 
-from ..budgets import Budget, BudgetError
-from ..resources import cores
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ...budgets import Budget
+from ...measure.resources import cores
 
 TABLE = Path(__file__).with_name("peers.toml")
-ENVIRONMENTS = ("torch", "onnx", "litserve")
+AtLeast0 = Annotated[int, msgspec.Meta(ge=0)]
+AtLeast1 = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class PeersError(Exception):
     """The comparison cannot be made; the message says what is missing."""
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(Settings):
     """A server that is not ours.
 
     Args:
@@ -40,18 +34,24 @@ class Peer:
 
     name: str
     what: str
-    environment: str
+    environment: Literal["torch", "onnx", "litserve"]
     command: tuple[str, ...]
-    workers: int
-    threads: int
+    workers: AtLeast0
+    threads: AtLeast0
 
     def __post_init__(self) -> None:
-        if self.environment not in ENVIRONMENTS:
-            raise PeersError(f"peer {self.name!r}: environment is one of {', '.join(ENVIRONMENTS)}")
-        if self.workers < 0 or self.threads < 0 or not any("{port}" in part for part in self.command):
-            raise PeersError(f"peer {self.name!r}: workers and threads are 0 or more, command has a {{port}}")
-        object.__setattr__(self, "workers", self.workers or cores())
-        object.__setattr__(self, "threads", self.threads or cores())
+        if not any("{port}" in part for part in self.command):
+            raise ValueError(f"peer {self.name!r}: its command has a {{port}}")
+
+    @property
+    def processes(self) -> int:
+        """How many it runs."""
+        return self.workers or cores()
+
+    @property
+    def threads_each(self) -> int:
+        """Of the network, in each process."""
+        return self.threads or cores()
 
     @property
     def python(self) -> Path:
@@ -59,34 +59,16 @@ class Peer:
         return ROOT / f".venv-peers-{self.environment}" / "bin" / "python"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What is compared, and how."""
+class PeerStudy(Settings):
+    """What is compared, and how; `tolerance` is of the probability, against ours."""
 
-    peers: tuple[Peer, ...]
-    in_flight: tuple[int, ...]
-    seconds: float
-    warm_up_s: float
-    rounds: int
-    tolerance: float
-    bars: tuple[Budget, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.peers or not self.in_flight or min(self.in_flight) < 1 or self.rounds < 1:
-            raise PeersError("peers.toml: at least one peer, one number in flight and one round")
-        if self.seconds <= 0 or self.warm_up_s < 0 or not 0 < self.tolerance < 1:
-            raise PeersError("peers.toml: seconds above 0, warm_up_s 0 or more, tolerance between 0 and 1")
-
-
-def settings(text: str) -> Settings:
-    """Settings from TOML; PeersError for what cannot be."""
-    try:
-        table = tomllib.loads(text)
-        peers = tuple(Peer(**{**peer, "command": tuple(peer["command"])}) for peer in table.pop("peer", []))
-        bars = tuple(Budget(**bar) for bar in table.pop("bar", []))
-        return Settings(peers=peers, bars=bars, **{**table, "in_flight": tuple(table.get("in_flight", ()))})
-    except (tomllib.TOMLDecodeError, TypeError, KeyError, BudgetError) as exc:
-        raise PeersError(f"peers.toml: {exc}") from exc
+    peers: Annotated[tuple[Peer, ...], msgspec.Meta(min_length=1)] = msgspec.field(name="peer")
+    in_flight: Annotated[tuple[AtLeast1, ...], msgspec.Meta(min_length=1)]
+    seconds: Annotated[float, msgspec.Meta(gt=0)]
+    warm_up_s: Annotated[float, msgspec.Meta(ge=0)]
+    rounds: AtLeast1
+    tolerance: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+    bars: tuple[Budget, ...] = msgspec.field(name="bar", default=())
 
 
 def network_of(onnx: Path) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import Body
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[3]))
+sys.path.insert(0, str(Path(__file__).parents[4]))
 
 from serving.classifier.runtimes import openvino
 

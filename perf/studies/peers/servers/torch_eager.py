@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from PIL import Image
 from torchvision.transforms import v2
 
-sys.path.insert(0, str(Path(__file__).parents[3]))
+sys.path.insert(0, str(Path(__file__).parents[4]))
 
 from export.network import FaceNet, fit_to
 
