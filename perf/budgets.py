@@ -22,7 +22,7 @@ OF_EVERY_RUN = ("errors", "memory", "cpu")
 
 
 class Budget(Settings):
-    """One row of a table; exactly one of `below` (the figure must be smaller) and `at_least` is set, else ValueError."""
+    """One row of a table; it has `below` (the figure must be smaller) or `at_least`, else ValueError."""
 
     figure: str
     about: str

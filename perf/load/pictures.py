@@ -57,10 +57,10 @@ def scene(width: int, height: int, faces: int = 1) -> Image.Image:
     return canvas
 
 
-def jpeg(image: Image.Image, kind: str = "JPEG") -> bytes:
-    """Encoded bytes, JPEG unless told otherwise, quality 90."""
+def jpeg(image: Image.Image, kind: str = "JPEG", quality: int = 90) -> bytes:
+    """Encoded bytes, JPEG unless told otherwise."""
     buffer = io.BytesIO()
-    image.save(buffer, kind, quality=90)
+    image.save(buffer, kind, quality=quality)
     return buffer.getvalue()
 
 

@@ -8,20 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import gevent
-import numpy as np
 from geventhttpclient import HTTPClient
 from locust import User, constant, task
-from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 
 from facewarden import Client, ImageError
-from facewarden.wire import FACE_OUTPUTS, PRIORITIES, WHOLE_PICTURE
 
 from . import pictures
-from .loads import Priority
+from .kserve import HEADER_BYTES, infer_body
 from .schedule import Schedule
 
 FOREVER_S = 3600.0
-HEADER_BYTES = "Inference-Header-Content-Length"  # of request and answer: where JSON ends and tensors begin
 
 
 class AskingUser(User):
@@ -180,18 +176,6 @@ class InferUser(PostUser):
         self.path = "/v2/models/deepfake_face/infer"
         self.body, header_bytes = infer_body(self.picture, self.load.priority)
         self.headers = {HEADER_BYTES: str(header_bytes)}
-
-
-def infer_body(picture: bytes, priority: Priority) -> tuple[bytes, int]:
-    """The body that asks `deepfake_face` what the client asks it, in KServe's HTTP protocol with tensors in binary.
-
-    Returns it and how many bytes of it are its JSON header.
-    """
-    image, roi = InferInput("IMAGE", [1, len(picture)], "UINT8"), InferInput("ROI", [1, 4], "FP32")
-    image.set_data_from_numpy(np.frombuffer(picture, np.uint8)[None])
-    roi.set_data_from_numpy(np.array([WHOLE_PICTURE], np.float32))
-    outputs = [InferRequestedOutput(name) for name in FACE_OUTPUTS]
-    return InferenceServerClient.generate_request_body([image, roi], outputs, priority=PRIORITIES[priority])
 
 
 USERS: dict[tuple[str, str], type[AskingUser]] = {

@@ -1,24 +1,20 @@
 """Measures the face detector: recall against YuNet, boxes on images without faces, time.
 
 Reads pictures with a `manifest.csv` (columns path, source), YuNet as ONNX (libfacedetection.train, Apache-2.0) and
-photographs without people (scikit-image's, `--faceless` folders); writes `perf/results/face_detector.json` and `.md`.
-Exit code 0: every bar holds, 1: one does not, 2: usage.
+photographs without people (scikit-image's, and folders); writes `perf/results/face_detector.json` and `.md`.
 
-    taskset -c 1 python -m perf.face_detector --data FOLDER --yunet yunet_n_dynamic.onnx
+    taskset -c 1 python -m perf.studies.face_detector --data FOLDER --yunet yunet_n_dynamic.onnx
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
-import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +23,15 @@ import openvino
 import skimage
 from PIL import Image
 
-from reports import machine
 from serving.faces.boxes import iou
 from serving.faces.centerface import suppress
 from serving.faces.detector import FaceDetector
-from serving.paths import ROOT
+from serving.settings import command_line
 
-RESULTS = ROOT / "perf" / "results" / "face_detector"
+from .. import pages
+from ..load.pictures import jpeg
+
+NAME, RESULTS = "face_detector", pages.LATEST.parent
 RECALL_BAR, FALSE_BOX_BAR, TIME_BAR_MS = 0.97, 0.02, 8.0
 MATCH_IOU = 0.4  # two detectors draw the same face with an IoU of 0.8; 0.4 still tells neighbours apart
 YUNET_FINDS = 0.9  # OpenCV's default: what YuNet finds
@@ -144,12 +142,6 @@ def background(image: Image.Image, box: np.ndarray) -> Image.Image | None:
     return image.crop((x0, y0, x1, y1)) if min(x1 - x0, y1 - y0) >= MIN_BACKGROUND_PX else None
 
 
-def encode(image: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=SAVED_QUALITY)
-    return stream.getvalue()
-
-
 def compare(detector: FaceDetector, yunet: YuNet, data: Path) -> tuple[dict[str, Tally], Faceless]:
     """Recall per source over every picture of the manifest, and the tally of backgrounds cut from the same pictures."""
     with (data / "manifest.csv").open(newline="") as stream:
@@ -164,14 +156,14 @@ def compare(detector: FaceDetector, yunet: YuNet, data: Path) -> tuple[dict[str,
         tallies.setdefault(row["source"], Tally()).add(box[clear], score[clear], found, max(image.size))
         strip = background(image, box)
         if strip is not None and not len(yunet(strip)[0]):
-            backgrounds.add(len(detector.detect([encode(strip)])[0].box))
+            backgrounds.add(len(detector.detect([jpeg(strip, quality=SAVED_QUALITY)])[0].box))
         if done % 100 == 0:
             print(f"\r{done}/{len(rows)} pictures", end="", file=sys.stderr, flush=True)
     print(f"\r{len(rows)}/{len(rows)} pictures", file=sys.stderr)
     return tallies, backgrounds
 
 
-def faceless_photos(folders: list[Path]) -> Iterator[bytes]:
+def faceless_photos(folders: Sequence[Path]) -> Iterator[bytes]:
     """JPEG bytes of photographs without people."""
     bundled = Path(skimage.__file__).parent / "data"
     paths = [path for folder in (bundled, *folders) for path in sorted(folder.iterdir())]
@@ -179,13 +171,13 @@ def faceless_photos(folders: list[Path]) -> Iterator[bytes]:
         if path.suffix not in {".jpg", ".jpeg", ".png", ".webp"} or path.name in WITH_PEOPLE:
             continue
         with Image.open(path) as image:
-            yield encode(image.convert("RGB"))
+            yield jpeg(image.convert("RGB"), quality=SAVED_QUALITY)
 
 
 def time_ms(detector: FaceDetector) -> dict[str, float]:
     """Milliseconds for one 640x480 JPEG with one face, decoding included, on the cores this process may use."""
     astronaut = Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB")
-    encoded = encode(astronaut.resize((640, 640)).crop((0, 0, 640, 480)))
+    encoded = jpeg(astronaut.resize((640, 640)).crop((0, 0, 640, 480)), quality=SAVED_QUALITY)
     wall, cpu = [], []
     for _ in range(TIMED_RUNS):
         begin, cpu_begin = time.perf_counter(), time.process_time()
@@ -197,17 +189,7 @@ def time_ms(detector: FaceDetector) -> dict[str, float]:
     return {name: round(float(value), 2) for name, value in figures.items()}
 
 
-def surroundings() -> dict[str, Any]:
-    return {
-        **machine.machine(),
-        "load_1min_before": round(os.getloadavg()[0], 2),
-        "packages": machine.versions() | {name: version(name) for name in ("numpy", "pillow", "scikit-image")},
-        "commit": machine.commit() or "unknown",
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
-def verdict(report: dict[str, Any]) -> list[str]:
+def missed(report: dict[str, Any]) -> list[str]:
     """The bars that do not hold, in words."""
     recall = {source: row["recall"] for source, row in report["sources"].items()}
     failed = [f"recall on {source} is {share:.1%}" for source, share in recall.items() if share < RECALL_BAR]
@@ -220,82 +202,89 @@ def verdict(report: dict[str, Any]) -> list[str]:
     return failed
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    detector = FaceDetector(threads=1)
-    timing = {"machine": surroundings(), "time_ms": time_ms(detector)}
-    if args.only_time:
-        report = json.loads(args.output.with_suffix(".json").read_text()) | timing
-    else:
-        photos = Faceless()
-        for encoded in faceless_photos(args.faceless):
-            photos.add(len(detector.detect([encoded])[0].box))
-        tallies, backgrounds = compare(detector, YuNet(args.yunet), args.data)
-        report = timing | {
-            "sources": {source: tally.row() for source, tally in tallies.items()},
-            "without_faces": {"photographs": asdict(photos), "backgrounds of the portraits": asdict(backgrounds)},
-        }
-    return report | {"failed": verdict(report)}
+def counts(detector: FaceDetector, data: Path, yunet: Path, faceless: Sequence[Path]) -> dict[str, Any]:
+    """Recall by source, and boxes on images without faces."""
+    photos = Faceless()
+    for encoded in faceless_photos(faceless):
+        photos.add(len(detector.detect([encoded])[0].box))
+    tallies, backgrounds = compare(detector, YuNet(yunet), data)
+    return {
+        "sources": {source: tally.row() for source, tally in tallies.items()},
+        "without_faces": {"photographs": asdict(photos), "backgrounds of the portraits": asdict(backgrounds)},
+    }
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """The report as the page that is committed."""
-    took, on = report["time_ms"], report["machine"]
-    packages = ", ".join(f"{name} {number}" for name, number in on["packages"].items())
+def page(report: dict[str, Any]) -> str:
+    """The report in Markdown."""
+    took = report["time_ms"]
+    sources = [
+        (
+            name,
+            row["pictures"],
+            row["faces"],
+            f"{row['recall']:.2%}",
+            row["faces_guessed"],
+            f"{row['recall_guessed']:.2%}",
+            f"{row['recall_largest']:.2%}",
+            row["median_iou"],
+            f"{row['median_width_missed']:.1%}",
+        )
+        for name, row in report["sources"].items()
+    ]
+    head = ("source", "pictures", "YuNet finds", "recall", "YuNet guesses", "recall", "largest", "IoU", "width missed")
+    without = [(name, row["pictures"], row["with_box"], row["boxes"]) for name, row in report["without_faces"].items()]
     return f"""# Face detector: recall against YuNet, false boxes, time
 
-A face counts as found where a box overlaps one of YuNet's with an IoU of {MATCH_IOU} or more. What YuNet finds has a
-score of {YUNET_FINDS} and up, OpenCV's default (bar: {RECALL_BAR:.0%} on each source); what it guesses,
-{YUNET_GUESSES} and up, adds blurred and tiny faces of the background. Widths are shares of the picture's longer side.
+A face is found where a box overlaps YuNet's with an IoU of {MATCH_IOU} or more. YuNet finds faces of score
+{YUNET_FINDS} and up, OpenCV's default (bar: {RECALL_BAR:.0%} on each source). It guesses blurred and tiny ones, of
+{YUNET_GUESSES} and up. Widths are shares of the picture's longer side. IoU and width are medians.
 
-| source | pictures | YuNet finds | recall | YuNet guesses | recall | largest face | median IoU | width missed |
-|---|---|---|---|---|---|---|---|---|
-{table(SOURCE_ROW, report["sources"])}
+{pages.table(head, sources)}
 
-| images without faces | images | with a box (bar: {FALSE_BOX_BAR:.0%}) | boxes |
-|---|---|---|---|
-{table("| {name} | {pictures} | {with_box} | {boxes} |", report["without_faces"])}
+{pages.table(("images without faces", "images", f"with a box (bar: {FALSE_BOX_BAR:.0%})", "boxes"), without)}
 
-Backgrounds are the largest strips of the portraits beside their faces, mostly torsos, hands and clothes, in which
-YuNet sees nothing of score {YUNET_ANY} or more: harder than landscapes.
+Backgrounds are strips of the portraits beside their faces: mostly torsos, hands and clothes, harder than landscapes.
+YuNet sees nothing of score {YUNET_ANY} or more in them.
 
-One 640x480 JPEG ({took["kib"]:.0f} KiB, one face), check and decoding included, on {on["cores"]} core: median
-{took["median"]} ms, minimum {took["min"]} ms, 95th percentile {took["p95"]} ms, CPU time {took["cpu_median"]} ms
-({TIMED_RUNS} runs, bar {TIME_BAR_MS:g} ms; load of the machine before: {on["load_1min_before"]}).
-
-{on["cpu"]}; {packages}; commit {on["commit"]}; {on["date"]}.
-
-    taskset -c 1 python -m perf.face_detector --data FOLDER --yunet yunet_n_dynamic.onnx
+One 640x480 JPEG ({took["kib"]:.0f} KiB, one face), check and decoding included: median {took["median"]} ms, minimum
+{took["min"]} ms, 95th percentile {took["p95"]} ms, CPU time {took["cpu_median"]} ms ({TIMED_RUNS} runs, bar
+{TIME_BAR_MS:g} ms).
 
 Bars that do not hold: {"; ".join(report["failed"]) or "none"}.
 """
 
 
-SOURCE_ROW = (
-    "| {name} | {pictures} | {faces} | {recall:.2%} | {faces_guessed} | {recall_guessed:.2%} | {recall_largest:.2%} "
-    "| {median_iou} | {median_width_missed:.1%} |"
-)
+def main(
+    data: Path | None = None,
+    yunet: Path | None = None,
+    faceless: tuple[Path, ...] = (),
+    out: Path = RESULTS,
+    only_time: bool = False,
+) -> int:
+    """Measures the face detector. Exit code: 0 every bar holds, 1 one does not, 2 usage.
 
-
-def table(row: str, figures: dict[str, dict[str, Any]]) -> str:
-    return "\n".join(row.format(name=name, **values) for name, values in figures.items())
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m perf.face_detector", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder with manifest.csv")
-    parser.add_argument("--yunet", type=Path, help="YuNet as ONNX, input of any size")
-    parser.add_argument("--faceless", type=Path, action="append", default=[], help="folder of images without faces")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="results without suffix (default: %(default)s)")
-    parser.add_argument("--only-time", action="store_true", help="measure the time again, keep the last counts")
-    args = parser.parse_args()
-    if not args.only_time and not (args.data and args.yunet):
-        parser.error("--data and --yunet are needed to measure recall")
-    report = measure(args)
-    args.output.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
-    args.output.with_suffix(".md").write_text(markdown(report))
-    print(markdown(report))
-    return 1 if report["failed"] else 0
+    Args:
+        data: folder with manifest.csv.
+        yunet: YuNet as ONNX, input of any size.
+        faceless: folders of images without faces, beside scikit-image's.
+        out: folder of the results.
+        only_time: measure the time again and keep the last counts.
+    """
+    if not only_time and not (data and yunet):
+        print("--data and --yunet are needed to measure recall", file=sys.stderr)
+        return 2
+    about, detector = pages.about("perf.studies.face_detector"), FaceDetector(threads=1)
+    report: dict[str, Any] = {"time_ms": time_ms(detector)}
+    if data and yunet and not only_time:
+        report |= counts(detector, data, yunet, faceless)
+    else:
+        kept = json.loads((out / f"{NAME}.json").read_text())
+        report |= {name: kept[name] for name in ("sources", "without_faces")}
+    report["failed"] = missed(report)
+    print(page(report))
+    pages.write(out, NAME, page(report), about, **report)
+    return int(bool(report["failed"]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line(main, "python -m perf.studies.face_detector"))

@@ -1,43 +1,45 @@
 """The bars of `deepfake_video` on this machine: speed, memory, restart, swaps found, false alarms.
 
-    python -m perf.video                  # 10 minutes; completes perf/results/video.json and video.md
-    python -m perf.video --only speed     # one of speed, memory, slow, swaps, restart, following
-    python -m perf.video --portraits DIR  # swaps into each of these genuine photographs instead of the demo's portrait
-
-Client, encoder and server share the machine's cores. A frame's latency counts from the moment at which it is due, so a
-stream that falls behind shows. Sources are made of the demo's portrait where no others are given; all is seeded.
+Completes perf/results/video.json and video.md, each part with what it was measured on. Client, encoder and server share
+the machine's cores. A frame's latency counts from the moment at which it is due, so a stream that falls behind shows.
+Clips are made of the demo's portrait where no others are given; all is seeded.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import statistics
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
+import psutil
 from PIL import Image
 from tqdm import tqdm
 
+from demo import clips
+from demo.clips import Subject, jpegs
 from facewarden import AsyncClient, Client
-from serving.paths import CACHE, ROOT
-from serving.supervisor.options import Options
+from serving.faces.boxes import iou
+from serving.paths import CACHE
+from serving.settings import command_line
 from serving.supervisor.server import Server
 
-from . import pages, video_clips
-from .video_clips import jpegs
+from .. import pages
+from ..server import own_server
 
-RESULTS = ROOT / "perf" / "results"
+RESULTS = pages.LATEST.parent
+Part = Literal["speed", "memory", "slow", "following", "swaps", "restart"]
 Found = dict[str, Any]
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+OPEN_STREAMS = 500
 CLIPS = 10  # of each compression; a swap takes as many frames at any speed of the machine
 NOTED = ("machine", "classifier", "commit", "date", "load_before")
 PATIENT = "--backend-config=python,stub-timeout-seconds=300"  # a busy machine needs more than the 30 s of Triton
@@ -66,7 +68,7 @@ async def watch(
 
 async def load(url: str, streams: int, fps: float, seconds: float, warm_up: bool = True) -> Found:
     """`streams` streams at `fps` each, evenly staggered: cameras do not tick together."""
-    pictures = jpegs(video_clips.genuine(min(int(fps * seconds), 150)))
+    pictures = jpegs(clips.genuine(min(int(fps * seconds), 150)))
     frames = (pictures * (int(fps * seconds) // len(pictures) + 1))[: int(fps * seconds)]
     async with AsyncClient(url) as client:
         if warm_up:
@@ -96,31 +98,24 @@ def slow(server: Server) -> Found:
 
 def memory(server: Server) -> Found:
     """Memory of the model's process before and after 500 streams of two frames that were left open."""
-    stub = next(stub.pid for stub in server.stubs() if stub.model == "deepfake_video")
-    pictures = jpegs(video_clips.genuine(8))
+    process = psutil.Process(next(stub.pid for stub in server.stubs() if stub.model == "deepfake_video"))
+    pictures = jpegs(clips.genuine(8))
     with Client(server.url) as client:
         list(client.watch(pictures, fps=5))
-        before = resident_kb(stub)
-        from facewarden._session import Session
-
-        for _ in range(500):
-            session = Session()
-            for i, picture in enumerate(pictures[:2]):
-                client._infer(session.call(i, i / 5, picture), client._retry(), None)
-        after = resident_kb(stub)
-    return {"streams": 500, "kb_per_stream": round((after - before) / 500, 1), "process_mb": round(after / 1024, 1)}
-
-
-def resident_kb(pid: int) -> int:
-    """Resident memory of one process."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1])
+        before = process.memory_info().rss / 1024
+        streams = [client.watch(pictures, fps=5) for _ in range(OPEN_STREAMS)]
+        for stream in streams:
+            next(stream)
+            next(stream)
+        after = process.memory_info().rss / 1024
+    kb_per_stream = round((after - before) / OPEN_STREAMS, 1)
+    return {"streams": OPEN_STREAMS, "kb_per_stream": kb_per_stream, "process_mb": round(after / 1024, 1)}
 
 
 def swaps(server: Server) -> Found:
     """Ten cameras over the demo's portrait."""
     with Client(server.url) as client:
-        return swaps_found(client, [video_clips.demo_subject()] * CLIPS)
+        return swaps_found(client, [clips.demo_subject()] * CLIPS)
 
 
 def other_swaps(server: Server, photographs: Path) -> Found:
@@ -138,25 +133,25 @@ def other_swaps(server: Server, photographs: Path) -> Found:
         return {**swaps_found(client, subjects), "refused": refused}
 
 
-def subject_of(client: Client, path: Path) -> video_clips.Subject:
+def subject_of(client: Client, path: Path) -> Subject:
     """Raises OSError for a broken file, ValueError for a photograph without its one face or without room around it."""
     with Image.open(path) as image:
         photograph = np.asarray(image.convert("RGB"))
     faces = client.check_image(photograph).faces
     if len(faces) != 1:
         raise ValueError(f"{len(faces)} faces, needs one")
-    return video_clips.posed(photograph, np.array(faces[0].box))
+    return clips.posed(photograph, np.array(faces[0].box))
 
 
-def swaps_found(client: Client, subjects: list[video_clips.Subject], fps: float = 12.5) -> Found:
+def swaps_found(client: Client, subjects: list[Subject], fps: float = 12.5) -> Found:
     """Of each a clip of 8 s with the face swapped in the middle, and one untouched: found within 1 s? any alarm?"""
     count, path = int(8 * fps), CACHE / "perf-clip.mp4"
     delays: dict[int, list[float | None]] = {crf: [] for crf in (18, 23, 28)}
     early, alarms = dict.fromkeys(delays, 0), dict.fromkeys(delays, 0)
     for seed, subject in enumerate(tqdm(subjects, "clips", unit="subject")):
-        clips = video_clips.swapped(count, seed, subject), video_clips.genuine(count, seed, subject)
+        both = clips.swapped(count, seed, subject), clips.genuine(count, seed, subject)
         for crf in delays:
-            told, of_genuine = (swaps_told(client, video_clips.write(path, clip, fps, crf)) for clip in clips)
+            told, of_genuine = (swaps_told(client, clips.write(path, clip, fps, crf)) for clip in both)
             after = [time_s - count // 2 / fps for time_s in told if time_s >= count // 2 / fps]
             delays[crf].append(after[0] if after else None)
             early[crf] += len(after) < len(told)
@@ -186,7 +181,7 @@ def swaps_told(client: Client, path: str) -> list[float]:
 def restart(server: Server) -> Found:
     """Ten streams of 20 frames; the server is killed after eight of each and started again."""
 
-    pictures, ready = jpegs(video_clips.genuine(20)), threading.Semaphore(0)
+    pictures, ready = jpegs(clips.genuine(20)), threading.Semaphore(0)
 
     async def one(client: AsyncClient) -> tuple[int, int]:
         async for frame in client.watch(pictures, fps=5):
@@ -217,16 +212,17 @@ def again(server: Server) -> None:
 
 def following(server: Server) -> Found:
     """What following saves: overlap with a detection on every frame, and the detector's calls left over."""
-    pictures = jpegs(video_clips.genuine(75, seed=3))
+    pictures = jpegs(clips.genuine(75, seed=3))
     with Client(server.url) as client:
         truth = [verdict.faces[0].box for verdict in client.check_images(pictures)]
         before = calls(server)
         boxes = [frame.faces[0].box for frame in client.watch(pictures, fps=25)]
         made = calls(server) - before
+    overlaps = [iou(np.array([a]), np.array([b])).item() for a, b in zip(truth, boxes, strict=True)]
     return {
         "frames": len(pictures),
         "detections": made,
-        "overlap_p5": round(float(np.percentile([overlap(a, b) for a, b in zip(truth, boxes, strict=True)], 5)), 3),
+        "overlap_p5": round(float(np.percentile(overlaps, 5)), 3),
     }
 
 
@@ -236,60 +232,64 @@ def calls(server: Server) -> int:
     return int(model["inference_stats"]["success"]["count"])
 
 
-def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    """Intersection over union."""
-    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
-    shared = np.clip(high - low, 0, None).prod()
-    area = lambda box: (box[2] - box[0]) * (box[3] - box[1])  # noqa: E731
-    return float(shared / (area(a) + area(b) - shared))
-
-
 PARTS = {"speed": speed, "memory": memory, "slow": slow, "following": following, "swaps": swaps, "restart": restart}
 
 
-def main() -> int:
-    """Command line entry."""
-    parser = argparse.ArgumentParser(prog="python -m perf.video", description=__doc__.splitlines()[0])
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS), help="which parts (default all)")
-    which.add_argument("--portraits", type=Path, help="a folder of genuine photographs of one face each: only these")
-    parser.add_argument("--ready-timeout-s", type=float, default=300)
-    options = parser.parse_args()
-    if options.portraits and not options.portraits.is_dir():
-        parser.error(f"--portraits {options.portraits}: no such folder")
-    parts = {name: PARTS[name] for name in options.only}
-    if options.portraits:
-        parts = {"other swaps": partial(other_swaps, photographs=options.portraits)}
+def main(only: tuple[Part, ...] = get_args(Part), portraits: Path | None = None, ready_timeout_s: float = 300.0) -> int:
+    """Measures `deepfake_video` on this machine: ten minutes for all parts.
+
+    Args:
+        only: which parts.
+        portraits: a folder of genuine photographs of one face each: only swaps into these.
+        ready_timeout_s: how long the server may take to start.
+    """
+    if portraits and not portraits.is_dir():
+        print(f"--portraits {portraits}: no such folder", file=sys.stderr)
+        return 2
+    parts: dict[str, Callable[[Server], Found]] = {name: PARTS[name] for name in only}
+    if portraits:
+        parts = {"other swaps": partial(other_swaps, photographs=portraits)}
     file = RESULTS / "video.json"
     kept = json.loads(file.read_text()) if file.exists() else {}
-    log = CACHE / "logs" / "video.log"
-    ports = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
-    patience = {"ready_timeout_s": options.ready_timeout_s, "canary_timeout_s": 30, "extra_arguments": (PATIENT,)}
-    with Server(Options(log=log, **ports, **patience)) as server:
-        for name in parts:
-            about = pages.about("perf.video", None)
-            kept[name] = {**parts[name](server), "about": {name: about[name] for name in NOTED}}
+    patience = {"ready_timeout_s": ready_timeout_s, "canary_timeout_s": 30, "extra_arguments": (PATIENT,)}
+    with own_server("video", **patience) as server:
+        for name, measure in parts.items():
+            about = pages.about("perf.studies.video")
+            kept[name] = {**measure(server), "about": {name: about[name] for name in NOTED}}
             print(name, json.dumps(kept[name]), flush=True)
             file.write_text(json.dumps(kept, indent=2) + "\n")
-            file.with_suffix(".md").write_text(table(kept))
+            file.with_suffix(".md").write_text(page(kept))
     return 0
 
 
-def table(kept: Found) -> str:
-    """The results as a table in Markdown, and what each part was measured on."""
-    rows, on = [], []
+def page(kept: Found) -> str:
+    """The results as tables in Markdown, parts that were measured together with what they were measured on."""
+    rows, on = [], {}
     for part, found in kept.items():
         about = found["about"]
         cases = {name: case for name, case in found.items() if isinstance(case, dict) and name != "about"}
         plain = {name: value for name, value in found.items() if name != "about"}
         for name, case in (cases or {"": plain}).items():
             figures = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in case.items())
-            rows.append((part, name, figures))
+            rows.append((f"{part}: {name}".removesuffix(": "), figures))
         where = f"{about['machine']['cpu']}, {about['machine']['cores']} cores"
-        on.append((part, where, about["classifier"], about["commit"], about["date"], about["load_before"]))
-    head = ("part", "on", "classifier version", "commit", "date", "load before")
-    return f"{pages.table(('part', 'case', 'measured'), rows)}\n\n{pages.table(head, on)}\n"
+        key = (where, about["classifier"], about["commit"], about["date"][:10])
+        on.setdefault(key, []).append((part, about["load_before"]))
+    notes = [
+        f"{', '.join(f'{part} ({load})' for part, load in parts)}: {where}; classifier version {version}; "
+        f"commit {commit}; {date}."
+        for (where, version, commit, date), parts in on.items()
+    ]
+    measured = "\n\n".join(notes)
+    return f"""# `deepfake_video`, measured
+
+{pages.table(("part", "measured"), rows)}
+
+In brackets: the load of the machine before.
+
+{measured}
+"""
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line(main, "python -m perf.studies.video"))

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from perf.limits import Limits, share
-from perf.overload import judge, recovery_s, timeline
+from perf.measure.ceilings import Ceiling, share
+from perf.measure.overload import judge, recovery_s, timeline
 
 FULL = "OverloadedError: The server's queue is full."
 
@@ -51,7 +51,7 @@ def test_recovery_is_when_it_stays_good(slow_until_s, expected):
     assert recovery_s(due_s, latency_ms, 10.0, 50.0) == pytest.approx(expected, abs=0.11)
 
 
-def test_the_share_of_the_limit_leaves_out_the_generators_cores():
-    limits = Limits(preprocess=1000, classifier=200, composed=160, batch=4, cores=2)
-    assert share(120, limits, generator_cores=0.0) == pytest.approx(0.75)
-    assert share(120, limits, generator_cores=0.5) == pytest.approx(1.0)
+def test_the_share_of_the_ceiling_leaves_out_the_generators_cores():
+    ceiling = Ceiling(preprocess=1000, classifier=200, composed=160, batch=4, cores=2)
+    assert share(120, ceiling, generator_cores=0.0) == pytest.approx(0.75)
+    assert share(120, ceiling, generator_cores=0.5) == pytest.approx(1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from urllib.request import Request, urlopen
 
 import pytest
@@ -9,14 +11,17 @@ from tritonclient.http import InferenceServerClient
 
 from facewarden import Client
 from perf import __main__ as command
-from perf import document, named, pictures, report
 from perf.budgets import judge, load_budgets
-from perf.kserve import HEADER_BYTES, infer_body
-from perf.load import Load, Target, run
-from perf.measure import run_profile, session
-from perf.profiles import Phase, Profile
-from perf.resources import ITSELF
-from perf.wire import moved
+from perf.load import pictures
+from perf.load.kserve import HEADER_BYTES, infer_body
+from perf.load.loads import Load, Target
+from perf.load.profiles import Phase, Profile
+from perf.load.run import run
+from perf.measure import document, named_figures, report
+from perf.measure.bytes_moved import moved
+from perf.measure.phases import run_profile, session
+from perf.measure.resources import ITSELF
+from serving.paths import ROOT
 
 PATIENT = {"timeout_s": 50.0}  # only bounds a failure, however slow the machine
 LOADS = (
@@ -46,16 +51,16 @@ def test_a_phase_comes_with_what_the_server_used_and_becomes_a_report(server, tm
     (result,) = running.results
     assert {ITSELF, "classifier"} <= set(result.use.parts)
     assert 0 < result.use.parts["classifier"] <= result.use.server_cores
-    assert [step.model for step in result.paths["face"].steps] == ["deepfake_face", "classifier"]
-    figures = named.figures(running.results, None, None, running.nvml.available)
+    assert [step.model for step in result.server_times["face"].steps] == ["deepfake_face", "classifier"]
+    figures = named_figures.figures(running.results, None, None, running.nvml.available)
     assert figures["memory.host_mb"].value > 100
     assert bytes_moved["deepfake_face"].request > 12_000
     assert bytes_moved["deepfake_face"].between_models == 0  # on a CPU the classifier decodes
     assert bytes_moved["deepfake_image"].between_models > bytes_moved["deepfake_image"].request
-    surroundings = command.surroundings(command.parse([]), "2.51") | {"load_before": 0.0, "duration_s": 1.0}
-    verdicts = judge(load_budgets("embedded-cpu"), figures)
+    surroundings = command.surroundings(command.Asked(), "2.51") | {"load_before": 0.0, "duration_s": 1.0}
+    judgements = judge(load_budgets("embedded-cpu"), figures)
     made = document.document(
-        document.Material(surroundings, [PROFILE], running.results, figures, verdicts, moved=bytes_moved)
+        document.Material(surroundings, [PROFILE], running.results, figures, judgements, moved=bytes_moved)
     )
     assert report.write(tmp_path, "perf", made).stat().st_size > 10_000
 
@@ -85,10 +90,25 @@ def test_an_http_answer_that_is_no_200_is_a_failure(server):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
-    [(["--profile", "steadfast"], "choose one of"), (["--deployment", "container"], "docker compose up")],
+    ("asked", "said"),
+    [({"profile": "steadfast"}, "choose one of"), ({"deployment": "container"}, "docker compose up")],
     ids=["unknown load profile", "container without a URL"],
 )
-def test_wrong_usage_is_told_with_exit_code_2(arguments, said, capsys):
-    assert command.main(arguments) == 2
+def test_wrong_usage_is_told_with_exit_code_2(asked, said, capsys):
+    assert command.main(command.Asked(**asked)) == 2
     assert said in capsys.readouterr().err
+
+
+COMMANDS = ("", ".measure.alone", ".studies.tune", ".studies.peers", ".studies.gpu", ".studies.video")
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, ".studies.face_detector"])
+def test_every_command_says_what_it_does(command):
+    done = subprocess.run([sys.executable, "-m", f"perf{command}", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: python -m perf{command} " in done.stdout
+
+
+def test_unknown_options_are_usage_errors():
+    command = [sys.executable, "-m", "perf", "--speed", "3"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 2

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from perf.figures import UNSENT, percentiles, slope, summary
+from perf.measure.summaries import UNSENT, percentiles, slope, summary
 
 
 def test_percentiles_are_of_answered_requests(load, outcome):
