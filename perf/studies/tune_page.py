@@ -20,8 +20,8 @@ def page(
 {verdict(final, space.margin)}
 {f"Not tried for want of time: {', '.join(skipped)}." if skipped else ""}
 
-Each row is a candidate side by side with the best so far, in turn. Ratios are above 1 where the candidate is better,
-median (lowest to highest of the pairs); the score is their geometric mean. In brackets the candidate's own median.
+Each row is a candidate beside the best so far, in turn. A ratio above 1 means that the candidate is better: the median
+of the pairs. The score is the geometric mean of the ratios (lowest-highest). In brackets: the candidate's own median.
 
 {rows(space, [*comparisons, *([final] if final else [])])}
 """
@@ -58,10 +58,10 @@ def rows(space: SearchSpace, comparisons: Sequence[Comparison]) -> str:
 
 
 def cell(comparison: Comparison, load: str) -> str:
-    """Ratios of a load, and the candidate's own figure."""
-    return f"{spread(comparison.ratios(load))} [{median(new for _, new in comparison.pairs[load]):.1f}]"
+    """Median ratio of a load, and the candidate's own figure."""
+    return f"{median(comparison.ratios(load)):.2f} [{median(new for _, new in comparison.pairs[load]):.1f}]"
 
 
 def spread(values: Sequence[float]) -> str:
     """Median and range."""
-    return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    return f"{median(values):.2f} ({min(values):.2f}-{max(values):.2f})"

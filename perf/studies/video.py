@@ -263,32 +263,22 @@ def main(only: tuple[Part, ...] = get_args(Part), portraits: Path | None = None,
 
 
 def page(kept: Found) -> str:
-    """The results as tables in Markdown, parts that were measured together with what they were measured on."""
-    rows, on = [], {}
+    """The results as tables in Markdown, a table for cases with the same figures, and what they were measured on."""
+    tables: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+    on: dict[str, list[str]] = {}
     for part, found in kept.items():
         about = found["about"]
-        cases = {name: case for name, case in found.items() if isinstance(case, dict) and name != "about"}
-        plain = {name: value for name, value in found.items() if name != "about"}
-        for name, case in (cases or {"": plain}).items():
-            figures = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in case.items())
-            rows.append((f"{part}: {name}".removesuffix(": "), figures))
+        figures = {name: value for name, value in found.items() if name != "about"}
+        cases = {f"{part}: {name}": case for name, case in figures.items() if isinstance(case, dict)}
+        for name, case in (cases or {part: figures}).items():
+            tables.setdefault(tuple(case), []).append((name, *case.values()))
         where = f"{about['machine']['cpu']}, {about['machine']['cores']} cores"
-        key = (where, about["classifier"], about["commit"], about["date"][:10])
-        on.setdefault(key, []).append((part, about["load_before"]))
-    notes = [
-        f"{', '.join(f'{part} ({load})' for part, load in parts)}: {where}; classifier version {version}; "
-        f"commit {commit}; {date}."
-        for (where, version, commit, date), parts in on.items()
-    ]
-    measured = "\n\n".join(notes)
-    return f"""# `deepfake_video`, measured
-
-{pages.table(("part", "measured"), rows)}
-
-In brackets: the load of the machine before.
-
-{measured}
-"""
+        key = f"{where}; classifier version {about['classifier']}; commit {about['commit']}; {about['date'][:10]}."
+        on.setdefault(key, []).append(f"{part} ({about['load_before']})")
+    heads = {keys: ("case", *(key.replace("_", " ") for key in keys)) for keys in tables}
+    shown = "\n\n".join(pages.table(heads[keys], rows) for keys, rows in tables.items())
+    notes = "\n\n".join(f"{', '.join(parts)}: {key}" for key, parts in on.items())
+    return f"# `deepfake_video`, measured\n\n{shown}\n\nIn parentheses: the load of the machine before.\n\n{notes}\n"
 
 
 if __name__ == "__main__":

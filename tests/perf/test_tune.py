@@ -109,7 +109,7 @@ def test_the_page_names_what_won_what_failed_and_what_was_not_tried(table):
     page = tune_page.page(table, tried, won, ["server.x 64"])
     assert "Better than the repository's configuration, by 15%: a.b 4 (was 1)." in page
     assert "Not tried for want of time: server.x 64." in page
-    assert "failed: it ended" in page and "1.15 (1.10 to 1.20) [115.0]" in page
+    assert "failed: it ended" in page and "| 1.15 (1.10-1.20) | 1.15 [115.0] |" in page
     assert "it stays" in tune_page.verdict(None, 0.02)
     assert "did not beat" in tune_page.verdict(tried[0], 0.02)
 
