@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from serving.settings import Settings, read_toml
 from serving.supervisor.options import PROFILES
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 TABLE = Path(__file__).with_name("budgets.toml")
 State = Literal["kept", "missed", "not measured"]
@@ -26,13 +21,8 @@ EXCUSES = (NOT_RUN, NO_GPU, OUT_OF_SIGHT)  # nobody asked for it, or nobody coul
 OF_EVERY_RUN = ("errors", "memory", "cpu")
 
 
-class BudgetError(Exception):
-    """A budget that cannot be; the message names it and what is wrong."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """One row of the table; exactly one of `below` (the figure must be smaller) and `at_least` is set."""
+class Budget(Settings):
+    """One row of a table; it has `below` (the figure must be smaller) or `at_least`, else ValueError."""
 
     figure: str
     about: str
@@ -42,10 +32,8 @@ class Budget:
     at_least: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("floor", "bar"):
-            raise BudgetError(f"budget of {self.figure!r}: kind is floor or bar, not {self.kind!r}")
         if (self.below is None) == (self.at_least is None):
-            raise BudgetError(f"budget of {self.figure!r}: give below or at_least")
+            raise ValueError(f"budget of {self.figure!r}: give below or at_least")
 
     def about_run(self, profiles: Collection[str]) -> bool:
         """Whether a run of these load profiles has to answer for it; memory, CPU and errors come with any."""
@@ -61,7 +49,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """A budget and what became of it; `margin` is the distance to the limit as a share of it, negative where missed."""
 
     budget: Budget
@@ -77,43 +65,40 @@ class Verdict:
 
 
 def load_budgets(deployment: str, path: Path = TABLE) -> list[Budget]:
-    """The budgets of one deployment profile, floors first; raises BudgetError."""
-    try:
-        table: dict[str, list[dict[str, Any]]] = tomllib.loads(path.read_text())
-        unknown = set(table) - {"every", *PROFILES}
-        if unknown or deployment not in PROFILES:
-            raise BudgetError(f"no deployment profile {', '.join(unknown) or deployment}; there is {PROFILES}")
-        budgets = [Budget(**row) for row in [*table.get("every", []), *table.get(deployment, [])]]
-    except (tomllib.TOMLDecodeError, TypeError) as exc:
-        raise BudgetError(f"{path.name}: {exc}") from exc
+    """The budgets of one deployment profile, floors first; ValueError."""
+    table = read_toml(path, dict[str, list[Budget]])
+    unknown = set(table) - {"every", *PROFILES}
+    if unknown or deployment not in PROFILES:
+        raise ValueError(f"no deployment profile {', '.join(unknown) or deployment}; there is {PROFILES}")
+    budgets = [*table.get("every", []), *table.get(deployment, [])]
     return sorted(budgets, key=lambda budget: budget.kind != "floor")
 
 
-def judge(budgets: list[Budget], figures: Mapping[str, Figure]) -> list[Verdict]:
+def judge(budgets: list[Budget], figures: Mapping[str, Figure]) -> list[Judgement]:
     """One verdict a budget. A figure that is missing, None or no number is "not measured", never kept."""
-    return [_verdict(budget, figures.get(budget.figure, Figure(None, NOT_RUN))) for budget in budgets]
+    return [_judged(budget, figures.get(budget.figure, Figure(None, NOT_RUN))) for budget in budgets]
 
 
-def exit_code(verdicts: list[Verdict]) -> int:
+def exit_code(verdicts: list[Judgement]) -> int:
     """1 where a budget was missed, or could not be judged although its load ran; else 0."""
     return int(any(verdict.failed for verdict in verdicts))
 
 
-def _verdict(budget: Budget, figure: Figure) -> Verdict:
+def _judged(budget: Budget, figure: Figure) -> Judgement:
     value = figure.value
     if value is None or math.isnan(value):
-        return Verdict(budget, "not measured", reason=figure.reason or "nothing was answered")
+        return Judgement(budget, "not measured", reason=figure.reason or "nothing was answered")
     if budget.below is not None:
         kept, margin = value < budget.below, (budget.below - value) / budget.below
     else:
         assert budget.at_least is not None
         kept, margin = value >= budget.at_least, (value - budget.at_least) / budget.at_least
-    return Verdict(
+    return Judgement(
         budget, "kept" if kept else "missed", value, margin if math.isfinite(margin) else None, figure.reason
     )
 
 
-def table(verdicts: list[Verdict]) -> str:
+def table(verdicts: list[Judgement]) -> str:
     """The verdicts for a terminal: state, budget, measured, margin."""
     rows = [("", "budget", "", "measured", "margin", "of")]
     for verdict in verdicts:

@@ -16,15 +16,15 @@ from reports import machine
 from serving.paths import REPOSITORY, ROOT
 from serving.supervisor.versions import newest
 
-from .resources import cores
+from .measure.resources import cores
 
 LATEST = ROOT / "perf" / "results" / "latest"  # ignored by git: what is committed lies beside it, named by its machine
 
 
-def about(module: str, argv: Sequence[str] | None) -> dict[str, Any]:
+def about(module: str) -> dict[str, Any]:
     """Command, date, commit, machine, versions, and the machine's load before anything was started."""
     return {
-        "command": shlex.join(["python", "-m", module, *(sys.argv[1:] if argv is None else argv)]),
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": machine.commit() or "unknown",
         "classifier": newest(REPOSITORY / "classifier").name,

@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from demo import clips as video_clips
 from facewarden import AsyncClient, Client, FrameVerdict, VideoError
 from facewarden._session import Session
 from facewarden.cli import main as facewarden
-from perf import video_clips
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 av = pytest.importorskip("av")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import pytest
 
-from perf.load import Load, Outcome
+from perf.load.loads import Load, Outcome
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def load() -> Callable[..., Load]:
 
     def make(**values) -> Load:
         usual = {"name": "face", "ask": "face", "loop": "open", "seconds": 10.0, "in_flight": 8, "rate": 10.0}
-        return Load(**usual | values)
+        return msgspec.convert(usual | values, Load)  # checked as a table's row is
 
     return make
 

@@ -7,22 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from perf import budgets, gpu
-from perf.gpu_settings import (
-    TABLE,
-    Alone,
-    GpuError,
-    Served,
-    figures,
-    generators,
-    page,
-    settings,
-    shares,
-    together,
-)
-from perf.load import Load, Measured, Outcome
-from perf.nvml import Nvml
+from perf import budgets
+from perf.load.loads import Load, Measured, Outcome
+from perf.measure.nvml import Nvml
+from perf.studies import gpu
+from perf.studies.gpu_results import TABLE, Alone, GpuStudy, Served, figures, generators, page, shares, together
 from serving.paths import ROOT
+from serving.settings import read_toml
 
 
 def measured(latencies_ms, errors=0, load=None, delay_ms=0.0):
@@ -39,7 +30,7 @@ def served(rate=0.0, per_second=7000.0, p99_ms=9.0, held=True, cores=8.0, gpu_mb
 
 
 def test_the_committed_table_is_valid():
-    table = settings(TABLE.read_text())
+    table = read_toml(TABLE, GpuStudy)
     assert {bar.figure for bar in table.bars} <= set(figures([served(), served(rate=3100)], 16))
     assert [load.loop for load in gpu.loads(table)][-2:] == ["closed", "open"]
 
@@ -53,11 +44,12 @@ def test_the_committed_table_is_valid():
         pytest.param(("seconds = 5.0", "second = 5.0"), id="unknown key"),
     ],
 )
-def test_a_table_that_cannot_be_is_refused(change):
-    text = TABLE.read_text()
+def test_a_table_that_cannot_be_is_refused(change, tmp_path):
+    text, changed = TABLE.read_text(), tmp_path / "gpu.toml"
     assert change[0] in text
-    with pytest.raises(GpuError):
-        settings(text.replace(*change, 1))
+    changed.write_text(text.replace(*change, 1))
+    with pytest.raises(ValueError, match=r"gpu\.toml"):
+        read_toml(changed, GpuStudy)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +83,7 @@ def test_a_rate_that_was_not_held_by_one_generator_was_not_held():
 
 
 def test_a_bar_whose_rate_was_not_held_is_not_measured_and_never_kept():
-    bars = list(settings(TABLE.read_text()).bars)
+    bars = list(read_toml(TABLE, GpuStudy).bars)
     states = {v.budget.figure: v.state for v in budgets.judge(bars, figures([served(), served(3100)], 16))}
     assert set(states.values()) == {"kept"}
     unheld = budgets.judge(bars, figures([served(), served(3100, held=False)], 16))
@@ -102,7 +94,7 @@ def test_a_bar_whose_rate_was_not_held_is_not_measured_and_never_kept():
 
 
 def test_the_page_holds_parts_loads_and_verdicts():
-    bars = settings(TABLE.read_text()).bars
+    bars = read_toml(TABLE, GpuStudy).bars
     text = page([Alone("decode", 64, 12345.6, 5.0, 6.0, 1.5, 900.0)], [served(), served(3100, held=False)], bars, 16)
     assert "| decode | 64 | 12,346 | 5.00 | 6.00 | 1.50 | 900 |" in text
     assert "| open, 3100/s | 7,000 (rate not held) |" in text
@@ -110,14 +102,14 @@ def test_the_page_holds_parts_loads_and_verdicts():
 
 
 def test_the_parts_alone_are_the_code_that_the_server_runs():
-    code = "import perf.gpu_worker; from serving.classifier.runtimes import on_gpu"
+    code = "import perf.measure.alone; from serving.classifier.runtimes import on_gpu"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(Nvml().available, reason="this machine has a GPU")
 def test_without_a_gpu_the_command_refuses_in_a_sentence_and_writes_nothing(tmp_path):
-    command = [sys.executable, "-m", "perf.gpu", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "perf.studies.gpu", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert "there is no GPU" in done.stderr and "Traceback" not in done.stderr

@@ -5,11 +5,12 @@ import json
 import pytest
 
 from perf import budgets
-from perf.peers import compare
-from perf.peers.compare import OURS, Measurement
-from perf.peers.settings import TABLE, Peer, PeersError, network_of, settings
+from perf.studies.peers import compare
+from perf.studies.peers.compare import OURS, Measurement
+from perf.studies.peers.settings import TABLE, Peer, PeersError, PeerStudy, network_of
 from serving.files import digest
 from serving.paths import ROOT
+from serving.settings import read_toml
 
 
 def measurement(server=OURS, round=0, in_flight=8, per_second=100.0, p95_ms=40.0, memory_mb=1000.0, failed=0):
@@ -17,18 +18,18 @@ def measurement(server=OURS, round=0, in_flight=8, per_second=100.0, p95_ms=40.0
 
 
 def test_the_committed_table_is_valid_and_names_servers_that_exist():
-    table = settings(TABLE.read_text())
+    table = read_toml(TABLE, PeerStudy)
     assert {peer.environment for peer in table.peers} == {"torch", "onnx", "litserve"}
     for peer in table.peers:
         assert (ROOT / "requirements" / "peers" / f"{peer.environment}.txt").is_file()
         script = next(part for part in peer.command if part.endswith((".py", ":app")))
         name = script.removesuffix(":app").removesuffix(".py").rpartition("/")[2]
-        assert (ROOT / "perf" / "peers" / "servers" / f"{name}.py").is_file()
+        assert (ROOT / "perf" / "studies" / "peers" / "servers" / f"{name}.py").is_file()
 
 
 def test_zero_workers_and_threads_are_the_machines_cores():
     peer = Peer("name", "what", "onnx", ("{port}",), workers=0, threads=0)
-    assert peer.workers >= 1 and peer.threads == peer.workers
+    assert peer.processes >= 1 and peer.threads_each == peer.processes
 
 
 @pytest.mark.parametrize(
@@ -42,11 +43,12 @@ def test_zero_workers_and_threads_are_the_machines_cores():
         pytest.param(("[[peer]]", "[peer"), id="no TOML"),
     ],
 )
-def test_a_table_that_cannot_be_is_refused(change):
-    text = TABLE.read_text()
+def test_a_table_that_cannot_be_is_refused(change, tmp_path):
+    text, changed = TABLE.read_text(), tmp_path / "peers.toml"
     assert change[0] in text
-    with pytest.raises(PeersError):
-        settings(text.replace(*change))
+    changed.write_text(text.replace(*change))
+    with pytest.raises(ValueError, match=r"peers\.toml"):
+        read_toml(changed, PeerStudy)
 
 
 def test_ratios_are_of_medians_over_rounds_and_of_the_same_load():
@@ -71,14 +73,14 @@ def test_ratios_are_of_medians_over_rounds_and_of_the_same_load():
 def test_a_peer_that_answered_nothing_has_no_ratio_to_divide_by():
     found = compare.rows([measurement(), measurement("peer", per_second=0.0)])
     page = compare.page(found, {}, {"peer": 0.001}, "How.", [])
-    assert "| peer | 8 | 0.0 (0.00x) |" in page
+    assert "| peer | 0.0 (0.00x), 40.0 (1.00x) |" in page
 
 
 def test_the_page_says_how_many_times_more_ours_serves_at_each_ones_best():
     measured = [measurement(per_second=150), measurement(in_flight=1, per_second=60)]
     measured += [measurement("peer", per_second=50), measurement("peer", in_flight=1, per_second=75)]
     page = compare.page(compare.rows(measured), {"peer": "what it is"}, {"peer": 0.0012}, "How.", [])
-    assert "| peer | 75.0 at 1 | 2.00 | 40.0 | 0.0012 | what it is |" in page
+    assert "| peer | 75.0 at 1 | 2.00 | 40.0 | 20.0 | 1000 | 0 | 0.0012 | what it is |" in page
 
 
 def test_the_network_of_a_graph_is_known_by_its_hash(tmp_path):
@@ -101,8 +103,8 @@ def test_the_bars_are_about_the_better_torch_and_the_best_of_those_with_our_grap
     measured += [measurement("slow torch", per_second=20), measurement("torch", per_second=40)]
     measured += [measurement("FastAPI", per_second=150, p95_ms=50), measurement("LitServe", per_second=100)]
     peers = [peer("slow torch", "torch"), peer("torch", "torch"), peer("FastAPI", "onnx"), peer("LitServe", "litserve")]
-    verdicts = budgets.judge(list(settings(TABLE.read_text()).bars), compare.figures(compare.rows(measured), peers))
-    found = {v.budget.figure: (v.state, v.measured, v.reason) for v in verdicts}
+    judgements = budgets.judge(list(read_toml(TABLE, PeerStudy).bars), compare.figures(compare.rows(measured), peers))
+    found = {v.budget.figure: (v.state, v.measured, v.reason) for v in judgements}
     assert found == {
         "torch.throughput": ("kept", pytest.approx(3.0), "torch, 8 in flight"),
         "our graph.throughput": ("missed", pytest.approx(0.8), "FastAPI, 8 in flight"),
@@ -111,5 +113,7 @@ def test_the_bars_are_about_the_better_torch_and_the_best_of_those_with_our_grap
 
 
 def test_a_bar_about_peers_that_were_left_out_does_not_fail():
-    verdicts = budgets.judge(list(settings(TABLE.read_text()).bars), compare.figures(compare.rows([measurement()]), []))
-    assert budgets.exit_code(verdicts) == 0
+    judgements = budgets.judge(
+        list(read_toml(TABLE, PeerStudy).bars), compare.figures(compare.rows([measurement()]), [])
+    )
+    assert budgets.exit_code(judgements) == 0

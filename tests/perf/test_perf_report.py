@@ -9,19 +9,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from perf import named, overload, report
 from perf.budgets import Budget, judge, load_budgets
-from perf.document import Material, document, taken
-from perf.figures import summary
-from perf.limits import Limits
-from perf.load import Measured
-from perf.measure import Result
-from perf.profiles import Phase, Profile
-from perf.resources import ITSELF, Sample, Use, cores
-from perf.steps import Counts, path
-from perf.wire import Moved
+from perf.load.loads import Measured
+from perf.load.profiles import Phase, Profile
+from perf.measure import named_figures, overload, report
+from perf.measure.bytes_moved import Moved
+from perf.measure.ceilings import Ceiling
+from perf.measure.document import Material, document, taken
+from perf.measure.phases import Result
+from perf.measure.resources import ITSELF, Sample, Use, cores
+from perf.measure.server_steps import ZERO, Counts, server_time
+from perf.measure.summaries import summary
 
-LIMITS = Limits(preprocess=900.0, classifier=200.0, composed=160.0, batch=4, cores=2)
+CEILING = Ceiling(preprocess=900.0, classifier=200.0, composed=160.0, batch=4, cores=2)
 MEASURED = {
     "date": "2026-01-01 00:00 UTC", "command": "python -m perf <x>", "commit": "abc", "deployment": "embedded-cpu",
     "url": "", "triton": "2.51.0", "classifier": "7",
@@ -32,21 +32,19 @@ MEASURED = {
 
 def counts(requests: int, batch: int, queue_ms: float, compute_ms: float) -> Counts:
     """A model's counters after `requests` of so many ms each."""
-    ns = {"queue": queue_ms, "input": 0.0, "compute": compute_ms, "output": 0.0}
-    total = round((queue_ms + compute_ms) * requests * 1e6)
-    return Counts(requests, requests, requests // batch, total, {k: round(v * requests * 1e6) for k, v in ns.items()})
+    ns = (round(ms * requests * 1e6) for ms in (queue_ms + compute_ms, queue_ms, 0.0, compute_ms, 0.0))
+    return Counts(requests, requests, requests // batch, *ns)
 
 
 @pytest.fixture
 def way():
     """Of 100 faces: 2 ms in preprocess, 3 ms queue and 4 ms compute in the classifier, 1 ms elsewhere."""
-    zero = counts(0, 1, 0, 0)
     after = {
-        "deepfake_face": Counts(100, 100, 100, round(10e6) * 100, dict.fromkeys(zero.ns, 0)),
+        "deepfake_face": ZERO._replace(requests=100, inferences=100, executions=100, total=round(10e6) * 100),
         "preprocess": counts(100, 2, 0, 2),
         "classifier": counts(100, 4, 3, 4),
     }
-    return path("deepfake_face", dict.fromkeys(after, zero), after)
+    return server_time("deepfake_face", dict.fromkeys(after, ZERO), after)
 
 
 @pytest.fixture
@@ -60,7 +58,7 @@ def result(load, outcome, way):
             phase=Phase(loads[0].name, tuple(loads)),
             measured=Measured(outcomes, loads[0].seconds, 0.0, generator_cores=0.2),
             summaries={name: summary(each) for name, each in outcomes.items()},
-            paths={loads[0].name: way},
+            server_times={loads[0].name: way},
             use=Use(loads[0].seconds, {"classifier": 0.4, ITSELF: 0.1}, others_cores=0.1, stolen_cores=0.0),
             pss_mb=1200.0 if samples else None,
             samples=[Sample(6.0 * i, 1000.0 + 0.2 * i, None, None) for i in range(samples)],
@@ -86,7 +84,7 @@ def results(result, load):
 def material(results):
     outcomes = results[3].measured.outcomes
     told = overload.judge(outcomes["interactive"], outcomes["bulk"])
-    figures = named.figures(results, LIMITS, told, gpu=False)
+    figures = named_figures.figures(results, CEILING, told, gpu=False)
     budgets = [
         Budget("steady.face.p95_ms", "30 <faces>/s", "bar", "ms", below=15.0),
         Budget("memory.gpu_gb", "GPU memory", "floor", "GB", below=4.0),
@@ -96,7 +94,7 @@ def material(results):
         for name in ("steady", "saturate", "overload", "soak")
     ]
     return Material(
-        MEASURED, profiles, results, figures, judge(budgets, figures), LIMITS,
+        MEASURED, profiles, results, figures, judge(budgets, figures), CEILING,
         (told, outcomes["interactive"], outcomes["bulk"]), {"deepfake_face": Moved(13_000, 150_528, 300)},
     )  # fmt: skip
 
@@ -137,11 +135,11 @@ def test_the_rest_of_the_way_is_what_no_step_explains(way):
 def test_an_overload_whose_rate_was_not_held_is_none(results):
     outcomes = results[3].measured.outcomes
     told = overload.judge(outcomes["interactive"], outcomes["bulk"])
-    assert named.figures(results, None, told, gpu=False)["overload.bulk.shed"].value == 0.0
+    assert named_figures.figures(results, None, told, gpu=False)["overload.bulk.shed"].value == 0.0
     results[3].summaries["bulk"] = replace(results[3].summaries["bulk"], held=False)
-    found = named.figures(results, None, told, gpu=False)
+    found = named_figures.figures(results, None, told, gpu=False)
     of_it = [figure for name, figure in found.items() if name.startswith("overload.")]
-    assert {(figure.value, figure.reason) for figure in of_it if figure.reason} == {(None, named.NOT_HELD)}
+    assert {(figure.value, figure.reason) for figure in of_it if figure.reason} == {(None, named_figures.NOT_HELD)}
     assert found["overload.bulk.shed"].value is None and found["overload.recovery_s"].value is None
 
 
@@ -149,7 +147,7 @@ def test_a_rate_that_was_not_held_is_no_figure(result, load, outcome):
     behind = result("steady", load())
     late = outcome(load(), [20.0] * 100, delay_ms=np.full(100, 500.0))
     behind.summaries["face"] = summary(late)
-    figure = named.figures([behind], None, None, gpu=False)["steady.face.p95_ms"]
+    figure = named_figures.figures([behind], None, None, gpu=False)["steady.face.p95_ms"]
     assert figure.value is None
     assert "could not hold" in figure.reason
 

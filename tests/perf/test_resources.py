@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from perf.nvml import Nvml
-from perf.resources import Sampler
+from perf.measure.nvml import Nvml
+from perf.measure.resources import Sampler
 
 UNNAMED = """
 import mmap, os, sys

@@ -3,12 +3,13 @@
 import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from perf import tune_page
-from perf.repository import add_classifier, repository_copy
-from perf.space import SERVER, TABLE, Comparison, Setting, SpaceError, space
-from perf.tune import Bench, line
+from perf.studies import tune_page
+from perf.studies.repository import add_classifier, repository_copy
+from perf.studies.tune import Bench, line
+from perf.studies.tune_space import SERVER, TABLE, Comparison, SearchSpace, Setting
 from serving.configs import read_config, write_config
 from serving.paths import REPOSITORY
+from serving.settings import read_toml
 from serving.supervisor.versions import newest
 
 FACE, ONE = "face, saturated", "face, one in flight"
@@ -16,7 +17,7 @@ FACE, ONE = "face, saturated", "face, one in flight"
 
 @pytest.fixture(scope="module")
 def table():
-    return space(TABLE.read_text())
+    return read_toml(TABLE, SearchSpace)
 
 
 def test_every_setting_of_the_committed_table_is_one_of_the_repository(table, tmp_path):
@@ -37,7 +38,7 @@ def test_a_setting_put_into_a_configuration_is_read_back(table):
 
 
 def test_a_parameter_that_a_model_does_not_have_is_refused():
-    with pytest.raises(SpaceError, match="no such parameter"):
+    with pytest.raises(ValueError, match="no such parameter"):
         Setting("classifier", "thread", (1,), ("face",)).of(ModelConfig(name="classifier"))
 
 
@@ -52,18 +53,19 @@ def test_a_parameter_that_a_model_does_not_have_is_refused():
         pytest.param(("[[load]]", "[load"), id="no TOML"),
     ],
 )
-def test_a_table_that_cannot_be_is_refused(change):
-    text = TABLE.read_text()
+def test_a_table_that_cannot_be_is_refused(change, tmp_path):
+    text, changed = TABLE.read_text(), tmp_path / "tune.toml"
     assert change[0] in text
-    with pytest.raises(SpaceError):
-        space(text.replace(*change))
+    changed.write_text(text.replace(*change))
+    with pytest.raises(ValueError, match=r"tune\.toml"):
+        read_toml(changed, SearchSpace)
 
 
 def test_some_settings_alone(table):
     some = table.only(["classifier.instances", "classifier.threads"])
     assert {setting.key for setting in some.settings} == {"classifier.instances", "classifier.threads"}
     assert some.trials == table.trials
-    with pytest.raises(SpaceError, match=r"no setting classifier\.thread .*holds .*classifier\.threads"):
+    with pytest.raises(ValueError, match=r"no setting classifier\.thread .*holds .*classifier\.threads"):
         table.only(["classifier.instances", "classifier.thread"])
 
 
@@ -107,7 +109,7 @@ def test_the_page_names_what_won_what_failed_and_what_was_not_tried(table):
     page = tune_page.page(table, tried, won, ["server.x 64"])
     assert "Better than the repository's configuration, by 15%: a.b 4 (was 1)." in page
     assert "Not tried for want of time: server.x 64." in page
-    assert "failed: it ended" in page and "1.15 (1.10 to 1.20) [115.0]" in page
+    assert "failed: it ended" in page and "| 1.15 (1.10-1.20) | 1.15 [115.0] |" in page
     assert "it stays" in tune_page.verdict(None, 0.02)
     assert "did not beat" in tune_page.verdict(tried[0], 0.02)
 
@@ -123,6 +125,7 @@ def test_the_search_writes_to_a_copy_and_never_to_the_repository(tmp_path):
         write_config(copy, "classifier", "embedded-cpu", config)
         assert read_config(copy, "classifier", "embedded-cpu").max_batch_size == 3
         served = newest(copy / "classifier")
-        assert (served / "model.onnx").read_bytes() == b"a graph" and (served / "model.py").is_file()
+        assert [path.name for path in served.iterdir()] == ["model.onnx"]
+        assert (served / "model.onnx").read_bytes() == b"a graph"
         assert add_classifier(copy, graph).name == str(int(served.name) + 1)
     assert not copy.exists()

@@ -1,0 +1,1 @@
+"""Measurements beside `make perf`, each with its table beside it; `python -m perf.studies.NAME --help` says more."""
