@@ -56,8 +56,6 @@ def main(arguments: list[str]) -> int:
         return 0 if asked else 2
     try:
         module = import_module(f"export.{STAGES[stage]}")
-        if stage == "evaluate":  # reads its own command line, which its report repeats
-            return module.main(arguments)
         return command_line(module.main, f"python -m export {stage}", module.__doc__, arguments)
     except ModuleNotFoundError as exc:
         environment = (

@@ -19,13 +19,14 @@ from typing import Any, Literal
 
 from tritonclient.utils import InferenceServerException
 
-from reports import machine
+from reports import budgets, machine
 from serving.errors import ServingError
 from serving.paths import REPOSITORY
 from serving.settings import command_line
 from serving.supervisor.versions import newest
 
-from . import budgets, pages
+from . import LATEST
+from .budgets import about_run, load_budgets
 from .load.loads import Load, LoadError
 from .load.profiles import Profile, chosen, load_profiles
 from .measure import ceilings, document, named_figures, overload, report
@@ -52,14 +53,14 @@ class Asked:
     profile: str | None = None
     deployment: Literal["embedded-cpu", "embedded-gpu", "container"] = "embedded-cpu"
     url: str | None = None
-    out: Path = pages.LATEST
+    out: Path = LATEST
 
 
 def main(asked: Asked) -> int:
     """Do the budgets hold? Runs load profiles and writes a report. Exit code: 0 kept, 1 missed, 2 usage."""
     begun_s, load_before = time.monotonic(), os.getloadavg()[0]
     try:
-        profiles, table = chosen(load_profiles(), asked.profile), budgets.load_budgets(asked.deployment)
+        profiles, table = chosen(load_profiles(), asked.profile), load_budgets(asked.deployment)
         if asked.deployment == "container" and not asked.url:
             raise ValueError("the container is started by `docker compose up`; then give --url (URL= of make)")
     except ValueError as exc:
@@ -93,7 +94,7 @@ def measure(asked: Asked, profiles: list[Profile], table: list[budgets.Budget]) 
     overloaded = judged_overload(running.results)
     figures = named_figures.figures(running.results, ceiling, overloaded and overloaded[0], running.nvml.available)
     names = {profile.name for profile in ran}
-    wanted = [budget for budget in table if asked.profile is None or budget.about_run(names)]
+    wanted = [budget for budget in table if asked.profile is None or about_run(budget, names)]
     return document.Material(
         measured=surroundings(asked, triton),
         profiles=ran,

@@ -6,18 +6,15 @@ Pure functions over the report's dictionaries.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from reports.budgets import Budget
+from serving.settings import read_toml
 
-AT_LEAST = ("accuracy", "auc", "ap")
-BELOW = ("fpr", "fnr", "eer", "ece", "review")
+FigureName = Literal["accuracy", "auc", "ap", "fpr", "fnr", "eer", "ece", "review"]
+AT_LEAST = ("accuracy", "auc", "ap")  # of the others a smaller value is better
 NAMES = {
     "accuracy": "accuracy",
     "auc": "AUC",
@@ -34,46 +31,24 @@ NOTABLE = 0.05  # share of wrong answers up to which no group is told as a weakn
 CLEAR_DROP = 0.05  # of AUC, from which a kind of damage is told as a weakness
 
 
-class BudgetError(ValueError):
-    """The file of budgets cannot be used; the message names the entry."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """One figure of one split; a missed floor fails the evaluation, a missed goal is told."""
-
-    kind: str  # "floor" or "goal"
-    split: str
-    figure: str
-    value: float
-
-    def margin(self, measured: float) -> float:
-        """How far the measured value is on the good side; negative where the budget is missed."""
-        return measured - self.value if self.figure in AT_LEAST else self.value - measured
-
-    def met(self, measured: float) -> bool:
-        """`at least` includes the value itself, `below` does not; NaN misses."""
-        return measured >= self.value if self.figure in AT_LEAST else measured < self.value
+Kind = Literal["floor", "goal"]  # a missed floor fails the evaluation, a missed goal is told
 
 
 def read_budgets(path: Path) -> list[Budget]:
-    """The entries of a TOML file; raises BudgetError."""
-    try:
-        content = tomllib.loads(path.read_text())
-        rows = [
-            Budget(kind, split, figure, float(value))
-            for kind, splits in content.items()
-            for split, figures in splits.items()
-            for figure, value in figures.items()
-        ]
-    except (OSError, ValueError, AttributeError, TypeError) as exc:
-        raise BudgetError(f"{path} cannot be read as budgets ([floor.test] accuracy = 0.95): {exc}") from exc
-    for row in rows:
-        if row.kind not in ("floor", "goal") or row.figure not in AT_LEAST + BELOW:
-            raise BudgetError(
-                f"{path}: {row.kind}.{row.split}.{row.figure} is none of floor or goal, {', '.join(NAMES)}"
-            )
-    return rows
+    """The entries of a TOML file ([floor.test] accuracy = 0.95); ValueError that names what does not belong there."""
+    content = read_toml(path, dict[Kind, dict[str, dict[FigureName, float]]])
+    return [
+        budget(kind, split, figure, value)
+        for kind, splits in content.items()
+        for split, figures in splits.items()
+        for figure, value in figures.items()
+    ]
+
+
+def budget(kind: Kind, split: str, figure: FigureName, value: float) -> Budget:
+    """One figure of one split."""
+    side = {"at_least" if figure in AT_LEAST else "below": value}
+    return Budget(figure=f"{split}.{figure}", about=NAMES[figure], kind=kind, unit="%", **side)
 
 
 def judge_budgets(budgets: list[Budget], splits: dict[str, dict]) -> list[dict]:
@@ -82,24 +57,25 @@ def judge_budgets(budgets: list[Budget], splits: dict[str, dict]) -> list[dict]:
     Budgets of splits that were not evaluated are left out.
     """
     rows = []
-    for budget in budgets:
-        if budget.split not in splits:
+    for wanted in budgets:
+        split, _, figure = wanted.figure.partition(".")
+        if split not in splits:
             continue
-        level = splits[budget.split]["level"]["image"]
-        measured, interval = level["values"][budget.figure], level["intervals"][budget.figure]
-        worst = interval[0] if budget.figure in AT_LEAST else interval[1]
+        level = splits[split]["level"]["image"]
+        measured, interval = level["values"][figure], level["intervals"][figure]
+        worst = interval[0] if figure in AT_LEAST else interval[1]
         rows.append(
             {
-                "kind": budget.kind,
-                "split": budget.split,
-                "figure": budget.figure,
-                "at_least": budget.figure in AT_LEAST,
-                "budget": budget.value,
+                "kind": wanted.kind,
+                "split": split,
+                "figure": figure,
+                "at_least": figure in AT_LEAST,
+                "budget": wanted.limit,
                 "measured": measured,
                 "interval": interval,
-                "margin": budget.margin(measured),
-                "met": budget.met(measured),
-                "proven": budget.met(measured) and budget.met(worst),
+                "margin": wanted.margin(measured),
+                "met": wanted.kept(measured),
+                "proven": wanted.kept(measured) and wanted.kept(worst),
             }
         )
     return rows
@@ -107,7 +83,8 @@ def judge_budgets(budgets: list[Budget], splits: dict[str, dict]) -> list[dict]:
 
 def unmeasured(budgets: list[Budget], splits: dict[str, dict]) -> list[str]:
     """Goals of splits that were not evaluated, in words."""
-    return [f"{NAMES[b.figure]} on {b.split}" for b in budgets if b.kind == "goal" and b.split not in splits]
+    goals = [b.figure.partition(".") for b in budgets if b.kind == "goal"]
+    return [f"{NAMES[figure]} on {split}" for split, _, figure in goals if split not in splits]
 
 
 def decide(rows: list[dict], splits: dict[str, dict], unknown: Sequence[str] = ()) -> dict:

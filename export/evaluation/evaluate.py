@@ -9,7 +9,6 @@ code 0: every floor of the budgets is met, 1: one is missed or none measured, 2:
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import os
@@ -17,14 +16,17 @@ import platform
 import shlex
 import sys
 import time
+from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from tyro.conf import UseAppendAction
 
 from facewarden import Client, FacewardenError
 from reports import machine
+from reports.page import write_text
 from serving.errors import ServingError
 
 from ..data.sources import ManifestError, folder_of
@@ -33,6 +35,7 @@ from .report import write_html
 from .samples import Sample, read_samples
 from .served import Judged, columns, connect, judge, judge_samples
 
+BUDGETS = Path(__file__).with_name("budgets.toml")
 DEFAULT_SPLITS = ("test", "cross")
 VERSIONED = ("facewarden", "tritonclient", "nvidia-dali-cuda130", "openvino", "numpy", "scikit-learn")
 
@@ -41,47 +44,45 @@ class EvaluationError(ValueError):
     """The pictures or the server do not allow an evaluation; the message says why."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    root = argparse.ArgumentParser(prog="python -m export evaluate", description=__doc__.splitlines()[0])
-    root.add_argument(
-        "--data", type=Path, required=True, help="a CSV manifest, or a folder with one, or with real/ and fake/"
-    )
-    root.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="folder to write (default %(default)s)")
-    root.add_argument("--url", help="host:port of a running server (default: one is started and stopped)")
-    root.add_argument("--profile", default="embedded-cpu", help="of the server that is started (default %(default)s)")
-    root.add_argument(
-        "--splits", type=_names, help="comma-separated (default: test and cross, as far as there are any)"
-    )
-    root.add_argument(
-        "--baseline",
-        type=Path,
-        action="append",
-        default=[],
-        help="ONNX graph to compare with, or its scores; repeatable",
-    )
-    root.add_argument(
-        "--budgets", type=Path, default=Path(__file__).with_name("budgets.toml"), help="TOML (default %(default)s)"
-    )
-    root.add_argument(
-        "--robustness", type=int, default=100, help="pictures a class and split, 0: none (default %(default)s)"
-    )
-    root.add_argument(
-        "--floor", type=int, default=4000, help="pictures of train to fit the floor on, 0: none (default %(default)s)"
-    )
-    root.add_argument("--rounds", type=int, default=1000, help="of every bootstrap (default %(default)s)")
-    root.add_argument(
-        "--split-seed", type=int, default=20, help="of missing splits, as for `export data` (default %(default)s)"
-    )
-    root.add_argument("--seed", type=int, default=0, help="of every random choice (default %(default)s)")
-    return root
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What is evaluated, and how.
+
+    Args:
+        data: a CSV manifest, or a folder with manifest.csv or with real/ and fake/.
+        out: folder to write.
+        url: host:port of a running server; one is started and stopped where it is not given.
+        profile: of the server that is started.
+        splits: comma-separated; test and cross, as far as there are any, where it is not given.
+        baseline: ONNX graph to compare with, or its scores; may be given several times.
+        budgets: TOML file of what the model must reach.
+        robustness: pictures of a class and split that are damaged; 0 for none.
+        floor: pictures of train that the floor of global statistics is fitted on; 0 for none.
+        rounds: of every bootstrap.
+        split_seed: of splits that the data do not name, as for `export data`.
+        seed: of every random choice.
+    """
+
+    data: Path
+    out: Path = Path("runs/evaluation")
+    url: str | None = None
+    profile: str = "embedded-cpu"
+    splits: str = ""
+    baseline: UseAppendAction[tuple[Path, ...]] = ()
+    budgets: Path = BUDGETS
+    robustness: int = 100
+    floor: int = 4000
+    rounds: int = 1000
+    split_seed: int = 20
+    seed: int = 0
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The splits that were asked for by name."""
+        return tuple(name.strip() for name in self.splits.split(",") if name.strip())
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def evaluate(options: argparse.Namespace) -> dict:
+def evaluate(options: EvaluationOptions) -> dict:
     """Scores, analyses and writes everything; returns the report."""
     started, commit = time.monotonic(), machine.commit() or ""
     budgets = decision.read_budgets(options.budgets)
@@ -107,15 +108,15 @@ def evaluate(options: argparse.Namespace) -> dict:
         "measured": _measured(options, status.version, time.monotonic() - started) | {"commit": commit},
     }
     _write_scores(options.out / "scores.csv", judged)
-    (options.out / "report.json").write_text(json.dumps(_jsonable(report), indent=2) + "\n")
+    write_text(options.out / "report.json", json.dumps(_jsonable(report), indent=2) + "\n")
     write_html(options.out / "report.html", report, {name: columns(part) for name, part in judged.items()})
     return report
 
 
-def _split_samples(options: argparse.Namespace) -> dict[str, list[Sample]]:
+def _split_samples(options: EvaluationOptions) -> dict[str, list[Sample]]:
     """The pictures of each split; raises ManifestError where one that was asked for holds none."""
-    samples = read_samples(options.data, options.splits or DEFAULT_SPLITS, options.out, options.split_seed)
-    parts = {name: [s for s in samples if s.split == name] for name in options.splits or DEFAULT_SPLITS}
+    samples = read_samples(options.data, options.split_names or DEFAULT_SPLITS, options.out, options.split_seed)
+    parts = {name: [s for s in samples if s.split == name] for name in options.split_names or DEFAULT_SPLITS}
     empty = [name for name, part in parts.items() if not part]
     if len(empty) == len(parts) or (options.splits and empty):
         raise ManifestError(f"{options.data} has no pictures in {', '.join(empty)}; see --splits")
@@ -128,7 +129,7 @@ def _check_faces(judged: dict[str, list[Judged]]) -> None:
             raise EvaluationError(f"no face was found in any picture of {name}; are these photographs of people?")
 
 
-def _robustness(client: Client, options: argparse.Namespace, judged: list[Judged], threshold: float) -> dict:
+def _robustness(client: Client, options: EvaluationOptions, judged: list[Judged], threshold: float) -> dict:
     """`robustness` of a random part of the split, after each kind and strength of damage; empty with one class only."""
     known = {j.sample: j for j in judged}
     chosen = robustness.subset([j.sample for j in judged if j.found], options.robustness, options.seed)
@@ -148,7 +149,7 @@ def _robustness(client: Client, options: argparse.Namespace, judged: list[Judged
     return {"robustness": {"untouched": untouched, "curves": curves}}
 
 
-def _compare(options: argparse.Namespace, judged: dict[str, list[Judged]], splits: dict[str, dict]) -> None:
+def _compare(options: EvaluationOptions, judged: dict[str, list[Judged]], splits: dict[str, dict]) -> None:
     """Adds `comparison` to each split: the floor of global statistics, and every baseline."""
     floor = (options.split_seed, options.floor)
     train = read_samples(options.data, ("train",), options.out, *floor) if options.floor else []
@@ -175,7 +176,7 @@ def _model(judged: dict[str, list[Judged]]) -> dict:
     return {"version": number, "real_below": threshold.real_below, "fake_from": threshold.fake_from}
 
 
-def _measured(options: argparse.Namespace, triton: str, seconds: float) -> dict:
+def _measured(options: EvaluationOptions, triton: str, seconds: float) -> dict:
     """Where, when and with what the figures were measured."""
     cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ": unknown")
     return {
@@ -192,15 +193,14 @@ def _measured(options: argparse.Namespace, triton: str, seconds: float) -> dict:
     }
 
 
-def _command(options: argparse.Namespace) -> str:
+def _command(options: EvaluationOptions) -> str:
     """What repeats the figures; folders by name alone, since a report is passed on."""
-    given = parser().parse_args(["--data", "."])
-    changed = {name: value for name, value in vars(options).items() if value != getattr(given, name)}
     words = ["python", "-m", "export", "evaluate"]
-    for name, value in changed.items():
-        for item in value if isinstance(value, list) else [value]:
-            text = item.name if isinstance(item, Path) else ",".join(item) if isinstance(item, tuple) else str(item)
-            words += ["--" + name.replace("_", "-"), text]
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if value != field.default:
+            for item in value if isinstance(value, tuple) else [value]:
+                words += [f"--{field.name.replace('_', '-')}", item.name if isinstance(item, Path) else str(item)]
     return shlex.join(words)
 
 
@@ -226,9 +226,8 @@ def _jsonable(value):
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line entry: 0 every floor met, 1 one missed or none measured, 2 not evaluated."""
-    options = parser().parse_args(arguments)
+def main(options: EvaluationOptions) -> int:
+    """Is the served model good enough, and for what? Exit code: 0 floors met, 1 not, 2 not evaluated."""
     try:
         report = evaluate(options)
     except (ValueError, OSError, FacewardenError, ServingError) as exc:
@@ -237,7 +236,3 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{report['decision']['headline']}. {report['decision']['why']}")
     print(f"report: {options.out / 'report.html'}")
     return int(report["decision"]["deploy"] == "no")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
+from reports import page
 from reports.drawing import embedded
 
 from . import plots
 from .decision import NAMES
 from .served import Scores
 
-TEMPLATE = "report.html.j2"
+TEMPLATE = Path(__file__).with_name("evaluation.html.j2")
 SHOWN = ("accuracy", "fpr", "fnr", "auc", "eer", "ap", "ece", "review")
 EXPLAINED = {
     "accuracy": "share of pictures judged right at the single threshold",
@@ -37,21 +37,19 @@ SPLITS = {
 
 def write_html(path: Path, report: dict, tables: dict[str, Scores]) -> None:
     """Draws every plot and writes the page."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters |= {"percent": percent, "figure": figure, "span": span}
-    page = environment.get_template(TEMPLATE).render(
+    drawn = {name: draw(split, tables[name], report["model"]) for name, split in report["splits"].items()}
+    text = page.render(
+        TEMPLATE,
+        {"percent": percent, "figure": figure, "span": span},
         report=report,
-        plots={name: draw(split, tables[name], report["model"]) for name, split in report["splits"].items()},
+        plots=drawn,
         names=NAMES,
         explained=EXPLAINED,
         shown=SHOWN,
         about=SPLITS,
         cells=cells,
     )
-    path.write_text(page)
+    page.write_text(path, text)
 
 
 def draw(split: dict, table: Scores, model: dict) -> dict[str, Markup]:

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ..budgets import Figure, Judgement, limit, shown
+from reports.budgets import Figure, Judgement, limit, shown
+
 from ..load.loads import Load, Outcome
 from ..load.profiles import Profile
 from .bytes_moved import Moved

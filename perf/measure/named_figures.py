@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ..budgets import NO_GPU, OUT_OF_SIGHT, Figure
+from reports.budgets import NO_GPU, OUT_OF_SIGHT, Figure
+
 from .ceilings import Ceiling, share
 from .overload import Overload
 from .phases import Result, best

@@ -6,23 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
+from reports import page
 from reports.drawing import embedded
 
 from . import plots
 
-TEMPLATE = "report.html.j2"
+TEMPLATE = Path(__file__).with_name("performance.html.j2")
 
 
 def write(folder: Path, name: str, document: dict[str, Any]) -> Path:
     """Writes `<name>.json` and `<name>.html` into the folder; returns the page's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(dumps(document) + "\n")
-    page = folder / f"{name}.html"
-    page.write_text(html(document))
-    return page
+    page.write_text(folder / f"{name}.json", dumps(document) + "\n")
+    return page.write_text(folder / f"{name}.html", html(document))
 
 
 def dumps(document: dict[str, Any]) -> str:
@@ -39,16 +36,10 @@ def dumps(document: dict[str, Any]) -> str:
 
 def html(document: dict[str, Any]) -> str:
     """The page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"number": number, "percent": percent}
     drawn = draw(document)
-    return environment.get_template(TEMPLATE).render(
+    return page.render(
+        TEMPLATE,
+        {"number": number, "percent": percent},
         d=document,
         headline=headline(document),
         plots=drawn,

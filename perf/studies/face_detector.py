@@ -23,15 +23,16 @@ import openvino
 import skimage
 from PIL import Image
 
+from perf import LATEST
+from reports import tables
 from serving.faces.boxes import iou
 from serving.faces.centerface import suppress
 from serving.faces.detector import FaceDetector
 from serving.settings import command_line
 
-from .. import pages
 from ..load.pictures import jpeg
 
-NAME, RESULTS = "face_detector", pages.LATEST.parent
+NAME, RESULTS = "face_detector", LATEST.parent
 RECALL_BAR, FALSE_BOX_BAR, TIME_BAR_MS = 0.97, 0.02, 8.0
 MATCH_IOU = 0.4  # two detectors draw the same face with an IoU of 0.8; 0.4 still tells neighbours apart
 YUNET_FINDS = 0.9  # OpenCV's default: what YuNet finds
@@ -239,9 +240,9 @@ A face is found where a box overlaps YuNet's with an IoU of {MATCH_IOU} or more.
 {YUNET_FINDS} and up, OpenCV's default (bar: {RECALL_BAR:.0%} on each source). It guesses blurred and tiny ones, of
 {YUNET_GUESSES} and up. Widths are shares of the picture's longer side. IoU and width are medians.
 
-{pages.table(head, sources)}
+{tables.markdown(head, sources)}
 
-{pages.table(("images without faces", "images", f"with a box (bar: {FALSE_BOX_BAR:.0%})", "boxes"), without)}
+{tables.markdown(("images without faces", "images", f"with a box (bar: {FALSE_BOX_BAR:.0%})", "boxes"), without)}
 
 Backgrounds are strips of the portraits beside their faces: mostly torsos, hands and clothes, harder than landscapes.
 YuNet sees nothing of score {YUNET_ANY} or more in them.
@@ -273,7 +274,7 @@ def main(
     if not only_time and not (data and yunet):
         print("--data and --yunet are needed to measure recall", file=sys.stderr)
         return 2
-    about, detector = pages.about("perf.studies.face_detector"), FaceDetector(threads=1)
+    about, detector = tables.about("perf.studies.face_detector"), FaceDetector(threads=1)
     report: dict[str, Any] = {"time_ms": time_ms(detector)}
     if data and yunet and not only_time:
         report |= counts(detector, data, yunet, faceless)
@@ -282,7 +283,7 @@ def main(
         report |= {name: kept[name] for name in ("sources", "without_faces")}
     report["failed"] = missed(report)
     print(page(report))
-    pages.write(out, NAME, page(report), about, **report)
+    tables.write(out, NAME, page(report), about, **report)
     return int(bool(report["failed"]))
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import msgspec
 
+from perf import LATEST
+from reports import budgets, tables
 from serving.errors import ServingError
 from serving.settings import command_line, read_toml
 
-from .. import budgets, pages
 from ..load.loads import Load, LoadError, Measured, Target
 from ..load.run import run
 from ..measure.alone import KINDS, Kind, PartError, part
@@ -107,7 +108,7 @@ def measure(study: GpuStudy) -> tuple[list[Alone], list[Served]]:
     return parts, found
 
 
-def main(table: Path = TABLE, out: Path = pages.LATEST) -> int:
+def main(table: Path = TABLE, out: Path = LATEST) -> int:
     """Measures a GPU host: parts alone, and `embedded-gpu` from JPEG to score.
 
     Exit code: 0 the bars hold, 1 one does not or something failed, 2 usage, or no GPU.
@@ -122,7 +123,7 @@ def main(table: Path = TABLE, out: Path = pages.LATEST) -> int:
     except (GpuError, ValueError, OSError) as exc:
         print(f"cannot measure: {exc}", file=sys.stderr)
         return 2
-    about = pages.about("perf.studies.gpu")
+    about = tables.about("perf.studies.gpu")
     try:
         parts, found = measure(study)
     except (PartError, LoadError, ServingError) as exc:
@@ -131,7 +132,7 @@ def main(table: Path = TABLE, out: Path = pages.LATEST) -> int:
     text = page(parts, found, study.bars, cores())
     print(f"\n{text}")
     rows = {"alone": [asdict(part) for part in parts], "served": [asdict(one) for one in found]}
-    print(f"written to {pages.write(out, 'gpu', text, about, **rows)}")
+    print(f"written to {tables.write(out, 'gpu', text, about, **rows)}")
     return budgets.exit_code(budgets.judge(list(study.bars), figures(found, cores())))
 
 

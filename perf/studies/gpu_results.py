@@ -11,13 +11,13 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
+from reports import budgets
+from reports.budgets import Budget, Figure
+from reports.tables import markdown
 from serving.settings import Settings
 
-from .. import budgets
-from ..budgets import Budget, Figure
 from ..load.loads import Measured
 from ..measure.summaries import percentiles, summary
-from ..pages import table
 
 TABLE = Path(__file__).with_name("gpu.toml")
 Numbers = Annotated[tuple[Annotated[int, msgspec.Meta(ge=1)], ...], msgspec.Meta(min_length=1)]
@@ -167,9 +167,9 @@ def page(alone: Sequence[Alone], served: Sequence[Served], bars: Sequence[Budget
 Without a server: DALI decodes and resizes 256 px JPEGs on the GPU, the classifier judges what lies in its memory, and
 both one after the other in one process.
 
-{table(part_head, parts)}
+{markdown(part_head, parts)}
 
 `deepfake_face` through Triton, a 256 px JPEG a request; generators share the machine's {cores} cores with the server.
 
-{table(load_head, loads)}
+{markdown(load_head, loads)}
 """

@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from perf import LATEST
+from reports import tables
 from serving.configs import read_config, write_config
 from serving.errors import ServingError
 from serving.paths import REPOSITORY
 from serving.settings import command_line, read_toml
 from serving.supervisor.server import Server
 
-from .. import pages
 from ..load.loads import LoadError, Target
 from ..load.run import run
 from ..measure.summaries import summary
@@ -147,7 +148,7 @@ def line(comparison: Comparison) -> str:
     return f"{what}: {comparison.score:.3f}  ({'  '.join(loads)})"
 
 
-def main(onnx: Path | None = None, table: Path = TABLE, only: tuple[str, ...] = (), out: Path = pages.LATEST) -> int:
+def main(onnx: Path | None = None, table: Path = TABLE, only: tuple[str, ...] = (), out: Path = LATEST) -> int:
     """Searches the settings that serve fastest on this machine, by measurement. Changes nothing.
 
     Exit code: 0 measured, 1 the repository's own configuration failed, 2 usage.
@@ -158,7 +159,7 @@ def main(onnx: Path | None = None, table: Path = TABLE, only: tuple[str, ...] = 
         only: these settings of the table, each as MODEL.NAME; all where none is given.
         out: folder of the page.
     """
-    about = pages.about("perf.studies.tune")
+    about = tables.about("perf.studies.tune")
     try:
         space = read_toml(table, SearchSpace)
         space = space.only(only) if only else space
@@ -184,7 +185,7 @@ def main(onnx: Path | None = None, table: Path = TABLE, only: tuple[str, ...] = 
         "comparisons": [asdict(comparison) for comparison in searched],
         "skipped": skipped,
     }
-    print(f"written to {pages.write(out, 'tune', text, about, **figures)}")
+    print(f"written to {tables.write(out, 'tune', text, about, **figures)}")
     return 0
 
 

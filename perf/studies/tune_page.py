@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from ..pages import table
+from reports.tables import markdown
+
 from .tune_space import Candidate, Comparison, SearchSpace
 
 UNITS = {"per_second": "images/s", "p50_ms": "p50 ms", "p95_ms": "p95 ms"}
@@ -54,7 +55,7 @@ def rows(space: SearchSpace, comparisons: Sequence[Comparison]) -> str:
         figures = [cell(c, load) if load in c.pairs else "" for load in loads]
         cells.append((differs(c.candidate, c.beside), spread(c.scores), *figures))
     heads = [f"{trial.name}, {UNITS[trial.figure]}" for trial in space.trials]
-    return table(("candidate", "score", *heads), cells)
+    return markdown(("candidate", "score", *heads), cells)
 
 
 def cell(comparison: Comparison, load: str) -> str:

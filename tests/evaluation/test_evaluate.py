@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.evaluation.evaluate import main
+from export.__main__ import main
 from serving.supervisor.versions import newest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +23,7 @@ def run(folder, server, tmp_path_factory):
     def evaluate(*arguments: str) -> tuple[int, Path]:
         out = tmp_path_factory.mktemp("evaluation")
         common = ["--data", str(folder), "--out", str(out), "--url", server.url, "--rounds", "20"]
-        return main([*common, *arguments]), out
+        return main(["evaluate", *common, *arguments]), out
 
     return evaluate
 

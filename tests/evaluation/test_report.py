@@ -24,7 +24,7 @@ def page(tmp_path):
 
     def write(rows, **more) -> str:
         splits = {"test": analysis.analyse(rows, rounds=20, seed=0) | {"comparison": {}} | more}
-        budget = decision.Budget("floor", "test", "accuracy", 0.95)
+        budget = decision.budget("floor", "test", "accuracy", 0.95)
         budgets = decision.judge_budgets([budget], splits)
         report = {
             "decision": decision.decide(budgets, splits), "budgets": budgets, "splits": splits,

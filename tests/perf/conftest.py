@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -40,3 +41,9 @@ def outcome() -> Callable[..., Outcome]:
         return Outcome(load, **usual | values)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def squeezed() -> Callable[[str], str]:
+    """A page without the blanks that line up the columns of its tables."""
+    return lambda page: re.sub(" +", " ", page)

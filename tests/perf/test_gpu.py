@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from perf import budgets
 from perf.load.loads import Load, Measured, Outcome
 from perf.measure.nvml import Nvml
 from perf.studies import gpu
 from perf.studies.gpu_results import TABLE, Alone, GpuStudy, Served, figures, generators, page, shares, together
+from reports import budgets
 from serving.paths import ROOT
 from serving.settings import read_toml
 
@@ -93,9 +93,11 @@ def test_a_bar_whose_rate_was_not_held_is_not_measured_and_never_kept():
     assert {v.state for v in missed} == {"missed"}
 
 
-def test_the_page_holds_parts_loads_and_verdicts():
+def test_the_page_holds_parts_loads_and_verdicts(squeezed):
     bars = read_toml(TABLE, GpuStudy).bars
-    text = page([Alone("decode", 64, 12345.6, 5.0, 6.0, 1.5, 900.0)], [served(), served(3100, held=False)], bars, 16)
+    text = squeezed(
+        page([Alone("decode", 64, 12345.6, 5.0, 6.0, 1.5, 900.0)], [served(), served(3100, held=False)], bars, 16)
+    )
     assert "| decode | 64 | 12,346 | 5.00 | 6.00 | 1.50 | 900 |" in text
     assert "| open, 3100/s | 7,000 (rate not held) |" in text
     assert "not measured" in text and "JPEG to score" in text

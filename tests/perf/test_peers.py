@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from perf import budgets
 from perf.studies.peers import compare
 from perf.studies.peers.compare import OURS, Measurement
 from perf.studies.peers.settings import TABLE, Peer, PeersError, PeerStudy, network_of
+from reports import budgets
 from serving.files import digest
 from serving.paths import ROOT
 from serving.settings import read_toml
@@ -70,16 +70,16 @@ def test_ratios_are_of_medians_over_rounds_and_of_the_same_load():
     assert next(row for row in found if row.server == "peer" and row.in_flight == 1).throughput_ratio == 0.5
 
 
-def test_a_peer_that_answered_nothing_has_no_ratio_to_divide_by():
+def test_a_peer_that_answered_nothing_has_no_ratio_to_divide_by(squeezed):
     found = compare.rows([measurement(), measurement("peer", per_second=0.0)])
-    page = compare.page(found, {}, {"peer": 0.001}, "How.", [])
+    page = squeezed(compare.page(found, {}, {"peer": 0.001}, "How.", []))
     assert "| peer | 0.0 (0.00x), 40.0 (1.00x) |" in page
 
 
-def test_the_page_says_how_many_times_more_ours_serves_at_each_ones_best():
+def test_the_page_says_how_many_times_more_ours_serves_at_each_ones_best(squeezed):
     measured = [measurement(per_second=150), measurement(in_flight=1, per_second=60)]
     measured += [measurement("peer", per_second=50), measurement("peer", in_flight=1, per_second=75)]
-    page = compare.page(compare.rows(measured), {"peer": "what it is"}, {"peer": 0.0012}, "How.", [])
+    page = squeezed(compare.page(compare.rows(measured), {"peer": "what it is"}, {"peer": 0.0012}, "How.", []))
     assert "| peer | 75.0 at 1 | 2.00 | 40.0 | 20.0 | 1000 | 0 | 0.0012 | what it is |" in page
 
 

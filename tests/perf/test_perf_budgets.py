@@ -7,19 +7,11 @@ from dataclasses import fields
 
 import pytest
 
-from perf.budgets import (
-    NO_GPU,
-    OUT_OF_SIGHT,
-    Budget,
-    Figure,
-    exit_code,
-    judge,
-    load_budgets,
-    table,
-)
+from perf.budgets import about_run, load_budgets
 from perf.load.profiles import load_profiles
 from perf.measure.named_figures import NOT_HELD
 from perf.measure.summaries import Summary
+from reports.budgets import NO_GPU, OUT_OF_SIGHT, Budget, Figure, exit_code, judge, table
 from serving.supervisor.options import PROFILES
 
 FAST = Budget("steady.face.p95_ms", "30 faces/s", "bar", "ms", below=50.0)
@@ -78,7 +70,7 @@ def test_what_should_have_been_measured_and_was_not_fails_the_run(figure, expect
 
 def test_a_run_of_one_profile_answers_for_its_own_budgets_and_for_errors_memory_and_cpu():
     of_mixed = {
-        budget.figure.partition(".")[0] for budget in load_budgets("embedded-cpu") if budget.about_run({"mixed"})
+        budget.figure.partition(".")[0] for budget in load_budgets("embedded-cpu") if about_run(budget, {"mixed"})
     }
     assert of_mixed == {"mixed", "errors", "memory", "cpu"}
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from perf.budgets import Budget, judge, load_budgets
+from perf.budgets import about_run, load_budgets
 from perf.load.loads import Measured
 from perf.load.profiles import Phase, Profile
 from perf.measure import named_figures, overload, report
@@ -20,6 +20,7 @@ from perf.measure.phases import Result
 from perf.measure.resources import ITSELF, Sample, Use, cores
 from perf.measure.server_steps import ZERO, Counts, server_time
 from perf.measure.summaries import summary
+from reports.budgets import Budget, judge
 
 CEILING = Ceiling(preprocess=900.0, classifier=200.0, composed=160.0, batch=4, cores=2)
 MEASURED = {
@@ -112,7 +113,7 @@ def test_figures_have_the_names_that_budgets_use(material):
     assert figures["memory.host_mb"] == 1200.0
     assert figures["memory.gpu_gb"] is None
     assert figures["errors.ratio"] == 0.0
-    of_all = [b.figure for b in load_budgets("embedded-cpu") if b.about_run({"overload", "soak"})]
+    of_all = [b.figure for b in load_budgets("embedded-cpu") if about_run(b, {"overload", "soak"})]
     assert len(of_all) > 6 and set(of_all) <= set(figures)
 
 

@@ -11,7 +11,7 @@ from tritonclient.http import InferenceServerClient
 
 from facewarden import Client
 from perf import __main__ as command
-from perf.budgets import judge, load_budgets
+from perf.budgets import load_budgets
 from perf.load import pictures
 from perf.load.kserve import HEADER_BYTES, infer_body
 from perf.load.loads import Load, Target
@@ -21,6 +21,7 @@ from perf.measure import document, named_figures, report
 from perf.measure.bytes_moved import moved
 from perf.measure.phases import run_profile, session
 from perf.measure.resources import ITSELF
+from reports.budgets import judge
 from serving.paths import ROOT
 
 PATIENT = {"timeout_s": 50.0}  # only bounds a failure, however slow the machine

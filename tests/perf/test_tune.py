@@ -103,10 +103,10 @@ def test_a_candidate_that_failed_is_no_better_and_says_why():
     assert line(found) == "a.b 2 (was 1): failed: it ended"
 
 
-def test_the_page_names_what_won_what_failed_and_what_was_not_tried(table):
+def test_the_page_names_what_won_what_failed_and_what_was_not_tried(squeezed, table):
     tried = [compared({FACE: [(100, 90), (100, 95)]}), compared({}, {"a.b": 3}, failed="it ended")]
     won = compared({FACE: [(100, 110), (100, 120)]}, {"a.b": 4})
-    page = tune_page.page(table, tried, won, ["server.x 64"])
+    page = squeezed(tune_page.page(table, tried, won, ["server.x 64"]))
     assert "Better than the repository's configuration, by 15%: a.b 4 (was 1)." in page
     assert "Not tried for want of time: server.x 64." in page
     assert "failed: it ended" in page and "| 1.15 (1.10-1.20) | 1.15 [115.0] |" in page

@@ -18,12 +18,13 @@ import msgspec
 from PIL import Image
 
 from facewarden import Client
+from perf import LATEST
+from reports import budgets, tables
 from serving.errors import ServingError
 from serving.files import digest
 from serving.paths import REPOSITORY, ROOT
 from serving.settings import command_line, read_toml
 
-from ... import budgets, pages
 from ...load.loads import Load, LoadError, Target
 from ...load.pictures import face, jpeg
 from ...load.run import run
@@ -134,9 +135,7 @@ def compared(
     return found, off
 
 
-def main(
-    onnx: Path | None = None, only: tuple[str, ...] = (), rounds: int | None = None, out: Path = pages.LATEST
-) -> int:
+def main(onnx: Path | None = None, only: tuple[str, ...] = (), rounds: int | None = None, out: Path = LATEST) -> int:
     """Compares our server with its peers under the same load, as ratios to ours.
 
     Exit code: 0 the bars hold, 1 one does not, or a server failed or answered otherwise, 2 usage.
@@ -147,7 +146,7 @@ def main(
         rounds: of all servers; those of peers.toml where it is not given.
         out: folder of the page.
     """
-    about, onnx = pages.about("perf.studies.peers"), onnx or served_graph()
+    about, onnx = tables.about("perf.studies.peers"), onnx or served_graph()
     try:
         study = read_toml(TABLE, PeerStudy)
         study = msgspec.structs.replace(study, rounds=rounds or study.rounds)
@@ -172,7 +171,7 @@ def main(
     page = compare.page(rows, what, off, loads, judgements)
     print(f"\n{page}")
     found = {"rows": [asdict(row) for row in rows], "off_by": off, "measurements": [asdict(m) for m in measured]}
-    path = pages.write(out, "peers", page, about, onnx=os.path.relpath(onnx, ROOT), **found)
+    path = tables.write(out, "peers", page, about, onnx=os.path.relpath(onnx, ROOT), **found)
     print(f"written to {path}")
     return int(any(m.failed for m in measured) or budgets.exit_code(judgements))
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from ... import budgets
-from ...budgets import Figure, Judgement
-from ...pages import table
+from reports import budgets
+from reports.budgets import Figure, Judgement
+from reports.tables import markdown
+
 from .settings import Peer
 
 OURS = "Facewarden"  # every ratio is to it
@@ -161,11 +162,11 @@ def page(
 
 Each server at its best:
 
-{table(head, bests)}
+{markdown(head, bests)}
 
 Images a second, and p95 in ms:
 
-{table(("server", *(f"{n} in flight" for n in in_flight)), rates)}
+{markdown(("server", *(f"{n} in flight" for n in in_flight)), rates)}
 """
 
 

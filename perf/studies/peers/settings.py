@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from reports.budgets import Budget
 from serving.files import digest
 from serving.paths import ROOT
 from serving.settings import Settings
 
-from ...budgets import Budget
 from ...measure.resources import cores
 
 TABLE = Path(__file__).with_name("peers.toml")

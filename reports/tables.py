@@ -1,4 +1,4 @@
-"""A measurement as JSON and as the Markdown page beside it, both with what it was measured on."""
+"""A measurement as JSON and as a page of Markdown beside it, both with what it was measured on."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from reports import machine
-from serving.paths import REPOSITORY, ROOT
+from tabulate import tabulate
+
+from serving.paths import REPOSITORY
 from serving.supervisor.versions import newest
 
-from .measure.resources import cores
-
-LATEST = ROOT / "perf" / "results" / "latest"  # ignored by git: what is committed lies beside it, named by its machine
+from . import machine
+from .page import write_text
 
 
 def about(module: str) -> dict[str, Any]:
@@ -39,17 +39,14 @@ def write(folder: Path, name: str, page: str, about: dict[str, Any], **figures: 
     """Writes `<name>.json` and `<name>.md`, the page with a line of `about` under it; returns the page's path."""
     told = {key: value for key, value in about.items() if key != "begun_s"}
     told["duration_s"] = round(time.monotonic() - about["begun_s"])
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps({**told, **figures}, indent=1) + "\n")
-    path = folder / f"{name}.md"
-    path.write_text(f"{page}\n{footer(told)}\n")
-    return path
+    write_text(folder / f"{name}.json", json.dumps({**told, **figures}, indent=1) + "\n")
+    return write_text(folder / f"{name}.md", f"{page}\n{footer(told)}\n")
 
 
 def footer(about: dict[str, Any]) -> str:
     """What the figures were measured on and with, in a paragraph."""
     m = about["machine"]
-    on = ", ".join(filter(None, (m["cpu"], f"{cores()} cores", (m["gpu"] or {}).get("name"))))
+    on = ", ".join(filter(None, (m["cpu"], f"{m['cores']} cores", (m["gpu"] or {}).get("name"))))
     packages = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     return (
         f"{on}; {packages}; classifier version {about['classifier']}; commit {about['commit']}; {about['date']}; "
@@ -57,7 +54,6 @@ def footer(about: dict[str, Any]) -> str:
     )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; cells stand as they are given."""
+    return tabulate([[str(cell) for cell in row] for row in rows], head, tablefmt="github", disable_numparse=True)
