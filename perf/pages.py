@@ -16,8 +16,6 @@ from reports import machine
 from serving.paths import REPOSITORY, ROOT
 from serving.supervisor.versions import newest
 
-from .measure.resources import cores
-
 LATEST = ROOT / "perf" / "results" / "latest"  # ignored by git: what is committed lies beside it, named by its machine
 
 
@@ -49,7 +47,7 @@ def write(folder: Path, name: str, page: str, about: dict[str, Any], **figures: 
 def footer(about: dict[str, Any]) -> str:
     """What the figures were measured on and with, in a paragraph."""
     m = about["machine"]
-    on = ", ".join(filter(None, (m["cpu"], f"{cores()} cores", (m["gpu"] or {}).get("name"))))
+    on = ", ".join(filter(None, (m["cpu"], f"{m['cores']} cores", (m["gpu"] or {}).get("name"))))
     packages = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     return (
         f"{on}; {packages}; classifier version {about['classifier']}; commit {about['commit']}; {about['date']}; "
@@ -59,5 +57,5 @@ def footer(about: dict[str, Any]) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+    lines = [f"| {' | '.join(str(cell) for cell in line)} |" for line in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])

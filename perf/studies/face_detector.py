@@ -235,18 +235,17 @@ def page(report: dict[str, Any]) -> str:
     without = [(name, row["pictures"], row["with_box"], row["boxes"]) for name, row in report["without_faces"].items()]
     return f"""# Face detector: recall against YuNet, false boxes, time
 
-A face is found where a box overlaps YuNet's with an IoU of {MATCH_IOU} or more. YuNet finds faces of score
-{YUNET_FINDS} and up, OpenCV's default (bar: {RECALL_BAR:.0%} on each source). It guesses blurred and tiny ones, of
-{YUNET_GUESSES} and up. Widths are shares of the picture's longer side. IoU and width are medians.
+A face is found where a box has an IoU of {MATCH_IOU} or more with YuNet's. YuNet finds faces from score {YUNET_FINDS},
+OpenCV's default (bar: {RECALL_BAR:.0%} each), and guesses from {YUNET_GUESSES}. IoU and width (of the longer side) are
+medians.
 
 {pages.table(head, sources)}
 
 {pages.table(("images without faces", "images", f"with a box (bar: {FALSE_BOX_BAR:.0%})", "boxes"), without)}
 
-Backgrounds are strips of the portraits beside their faces: mostly torsos, hands and clothes, harder than landscapes.
-YuNet sees nothing of score {YUNET_ANY} or more in them.
+Backgrounds are strips beside faces: torsos, hands, clothes. YuNet sees nothing from score {YUNET_ANY} in them.
 
-One 640x480 JPEG ({took["kib"]:.0f} KiB, one face), check and decoding included: median {took["median"]} ms, minimum
+One 640x480 JPEG ({took["kib"]:.0f} KiB, one face), decoding included: median {took["median"]} ms, minimum
 {took["min"]} ms, 95th percentile {took["p95"]} ms, CPU time {took["cpu_median"]} ms ({TIMED_RUNS} runs, bar
 {TIME_BAR_MS:g} ms).
 

@@ -276,7 +276,13 @@ def page(kept: Found) -> str:
         key = f"{where}; classifier version {about['classifier']}; commit {about['commit']}; {about['date'][:10]}."
         on.setdefault(key, []).append(f"{part} ({about['load_before']})")
     heads = {keys: ("case", *(key.replace("_", " ") for key in keys)) for keys in tables}
-    shown = "\n\n".join(pages.table(heads[keys], rows) for keys, rows in tables.items())
+    shown = "\n\n".join(
+        pages.table(heads[keys], rows)
+        if len(rows) > 1
+        else f"{rows[0][0]}: "
+        + ", ".join(f"{key} {value}" for key, value in zip(heads[keys][1:], rows[0][1:], strict=True))
+        for keys, rows in tables.items()
+    )
     notes = "\n\n".join(f"{', '.join(parts)}: {key}" for key, parts in on.items())
     return f"# `deepfake_video`, measured\n\n{shown}\n\nIn parentheses: the load of the machine before.\n\n{notes}\n"
 
