@@ -21,7 +21,7 @@ from . import machine
 from .page import write_text
 
 
-def about(module: str) -> dict[str, Any]:
+def measured_on(module: str) -> dict[str, Any]:
     """Command, date, commit, machine, versions, and the machine's load before anything was started."""
     return {
         "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),

@@ -123,7 +123,7 @@ def main(table: Path = TABLE, out: Path = LATEST) -> int:
     except (GpuError, ValueError, OSError) as exc:
         print(f"cannot measure: {exc}", file=sys.stderr)
         return 2
-    about = tables.about("perf.studies.gpu")
+    about = tables.measured_on("perf.studies.gpu")
     try:
         parts, found = measure(study)
     except (PartError, LoadError, ServingError) as exc:

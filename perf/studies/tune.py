@@ -159,7 +159,7 @@ def main(onnx: Path | None = None, table: Path = TABLE, only: tuple[str, ...] = 
         only: these settings of the table, each as MODEL.NAME; all where none is given.
         out: folder of the page.
     """
-    about = tables.about("perf.studies.tune")
+    about = tables.measured_on("perf.studies.tune")
     try:
         space = read_toml(table, SearchSpace)
         space = space.only(only) if only else space

@@ -21,8 +21,8 @@ def page(
 {verdict(final, space.margin)}
 {f"Not tried for want of time: {', '.join(skipped)}." if skipped else ""}
 
-Each row is a candidate beside the best so far, in turn. A ratio above 1 means that the candidate is better: the median
-of the pairs. The score is the geometric mean of the ratios (lowest-highest). In brackets: the candidate's own median.
+Each row compares a candidate with the best so far, in turn. A median ratio above 1 means that it is better. The score
+is the geometric mean of the ratios (lowest-highest). In brackets: the candidate's own median.
 
 {rows(space, [*comparisons, *([final] if final else [])])}
 """

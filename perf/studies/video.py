@@ -28,7 +28,7 @@ from demo import clips
 from demo.clips import Subject, jpegs
 from facewarden import AsyncClient, Client
 from perf import LATEST
-from reports import tables
+from reports.tables import markdown, measured_on
 from serving.faces.boxes import iou
 from serving.paths import CACHE
 from serving.settings import command_line
@@ -255,7 +255,7 @@ def main(only: tuple[Part, ...] = get_args(Part), portraits: Path | None = None,
     patience = {"ready_timeout_s": ready_timeout_s, "canary_timeout_s": 30, "extra_arguments": (PATIENT,)}
     with own_server("video", **patience) as server:
         for name, measure in parts.items():
-            about = tables.about("perf.studies.video")
+            about = measured_on("perf.studies.video")
             kept[name] = {**measure(server), "about": {name: about[name] for name in NOTED}}
             print(name, json.dumps(kept[name]), flush=True)
             file.write_text(json.dumps(kept, indent=2) + "\n")
@@ -277,7 +277,13 @@ def page(kept: Found) -> str:
         key = f"{where}; classifier version {about['classifier']}; commit {about['commit']}; {about['date'][:10]}."
         on.setdefault(key, []).append(f"{part} ({about['load_before']})")
     heads = {keys: ("case", *(key.replace("_", " ") for key in keys)) for keys in tables}
-    shown = "\n\n".join(tables.markdown(heads[keys], rows) for keys, rows in tables.items())
+    shown = "\n\n".join(
+        markdown(heads[keys], rows)
+        if len(rows) > 1
+        else f"{rows[0][0]}: "
+        + ", ".join(f"{key} {value}" for key, value in zip(heads[keys][1:], rows[0][1:], strict=True))
+        for keys, rows in tables.items()
+    )
     notes = "\n\n".join(f"{', '.join(parts)}: {key}" for key, parts in on.items())
     return f"# `deepfake_video`, measured\n\n{shown}\n\nIn parentheses: the load of the machine before.\n\n{notes}\n"
 

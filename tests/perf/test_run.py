@@ -103,7 +103,7 @@ def test_wrong_usage_is_told_with_exit_code_2(asked, said, capsys):
 COMMANDS = ("", ".measure.alone", ".studies.tune", ".studies.peers", ".studies.gpu", ".studies.video")
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, ".studies.face_detector"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_says_what_it_does(command):
     done = subprocess.run([sys.executable, "-m", f"perf{command}", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -38,8 +38,8 @@ from .compare import OURS, OVER_HTTP, Measurement
 from .settings import TABLE, Peer, PeersError, PeerStudy, network_of
 
 WHAT = {
-    OURS: "Triton as this repository serves it: `deepfake_face` over gRPC by the project's client",
-    OVER_HTTP: "the same server over HTTP, its requests posted by what posts the peers' (they are made once)",
+    OURS: "`deepfake_face` over gRPC by the project's client",
+    OVER_HTTP: "the same server, asked over HTTP as the peers are",
 }
 
 
@@ -146,7 +146,7 @@ def main(onnx: Path | None = None, only: tuple[str, ...] = (), rounds: int | Non
         rounds: of all servers; those of peers.toml where it is not given.
         out: folder of the page.
     """
-    about, onnx = tables.about("perf.studies.peers"), onnx or served_graph()
+    about, onnx = tables.measured_on("perf.studies.peers"), onnx or served_graph()
     try:
         study = read_toml(TABLE, PeerStudy)
         study = msgspec.structs.replace(study, rounds=rounds or study.rounds)
@@ -162,9 +162,10 @@ def main(onnx: Path | None = None, only: tuple[str, ...] = (), rounds: int | Non
         return 1
     rows = compare.rows(measured)
     loads = (
-        f"Closed loops of one 256 px JPEG face a request, {study.seconds:g} s each after {study.warm_up_s:g} s of "
-        f"warm-up, {study.rounds} rounds, medians; generator and server share {cores()} cores; one server at a time. "
-        f"Every peer answered {len(parity_pictures())} pictures within {study.tolerance:g} of our probability."
+        f"Closed loops of 256 px faces, {study.seconds:g} s each, medians of {study.rounds} rounds, one server at a "
+        "time. "
+        f"Generator and server share {cores()} cores. Peers answered {len(parity_pictures())} pictures within "
+        f"{study.tolerance:g} of our probability."
     )
     what = {**WHAT, **{peer.name: peer.what for peer in peers}}
     judgements = budgets.judge(list(study.bars), compare.figures(rows, peers))

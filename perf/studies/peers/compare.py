@@ -123,52 +123,35 @@ def page(
         loads: a sentence on how it was measured.
         judgements: on the bars.
     """
-    ours, servers = best(found, OURS), list(dict.fromkeys(row.server for row in found))
-    bests = [
-        (
-            own.server,
-            f"{own.per_second:.1f} at {own.in_flight}",
-            f"{ours.per_second / own.per_second:.2f}" if own.per_second else "",
-            f"{own.p95_ms:.1f}",
-            f"{own.server_ms:.1f}",
-            f"{own.memory_mb:.0f}",
-            own.failed,
-            f"{off[own.server]:.4f}" if own.server in off else "",
-            peers.get(own.server, ""),
-        )
-        for own in (best(found, server) for server in servers)
-    ]
-    head = (
-        "server",
-        "images/s, in flight",
-        "ours / theirs",
-        "p95 ms",
-        "CPU ms",
-        "MB",
-        "failed",
-        "off by",
-        "what it is",
-    )
-    in_flight = sorted({row.in_flight for row in found})
+    ours, in_flight = best(found, OURS), sorted({row.in_flight for row in found})
     of = {(row.server, row.in_flight): row for row in found}
-    rates = [(s, *(_rates(of[s, n]) for n in in_flight)) for s in servers]
+    cells = []
+    for server in dict.fromkeys(row.server for row in found):
+        own = best(found, server)
+        cells.append(
+            (
+                server,
+                f"{ours.per_second / own.per_second:.2f}" if own.per_second else "",
+                *(f"{of[server, n].per_second:.1f} ({of[server, n].p95_ms:.1f})" for n in in_flight),
+                f"{own.server_ms:.1f}",
+                f"{own.memory_mb:.0f}",
+                own.failed,
+                f"{off[server]:.4f}" if server in off else "",
+                peers.get(server, ""),
+            )
+        )
+    loops = (f"{n} in flight" for n in in_flight)
+    head = ("server", "ours / theirs", *loops, "CPU ms", "MB", "failed", "off by", "what it is")
     return f"""# The same student served the way people do it today
 
-{loads} In parentheses: the ratio to ours over gRPC.
+{loads}
 
 ```text
 {budgets.table(list(judgements))}
 ```
 
-Each server at its best:
+Images a second (p95 in ms) by requests in flight. The other figures are those of each server's best concurrency; off
+by is the distance of its probability from ours.
 
-{markdown(head, bests)}
-
-Images a second, and p95 in ms:
-
-{markdown(("server", *(f"{n} in flight" for n in in_flight)), rates)}
+{markdown(head, cells)}
 """
-
-
-def _rates(row: Row) -> str:
-    return f"{row.per_second:.1f} ({row.throughput_ratio:.2f}x), {row.p95_ms:.1f} ({row.p95_ratio:.2f}x)"
