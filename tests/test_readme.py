@@ -1,4 +1,4 @@
-"""README's code blocks are run as they stand, against the real server; only its address is exchanged."""
+"""Code blocks of README and of the client's page are run against the real server; only its address is exchanged."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-PYTHON = [body for kind, body in BLOCKS if kind == "python"]
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+BLOCKS, CLIENTS = (BLOCK.findall((ROOT / page).read_text()) for page in ("README.md", "docs/client.md"))
+PYTHON = [body for kind, body in BLOCKS + CLIENTS if kind == "python"]
 COMMANDS = [line for kind, body in BLOCKS if kind == "bash" for line in body.splitlines()]
 ASKING = [line for line in COMMANDS if line.startswith(".venv/bin/facewarden ")]
 MAKING = [line for line in COMMANDS if line.startswith("make ")]
@@ -40,7 +41,7 @@ def test_every_command_is_one_of_the_kinds_that_are_run():
     assert sorted(ASKING + MAKING) == sorted(COMMANDS)
 
 
-@pytest.mark.parametrize("code", PYTHON, ids=["sync", "async"])
+@pytest.mark.parametrize("code", PYTHON, ids=["readme", "sync", "async"])
 def test_python_examples_run(server, folder, code):
     done = subprocess.run(
         [sys.executable, "-c", code.replace("localhost:8001", server.url)], cwd=folder, capture_output=True, text=True
@@ -77,9 +78,3 @@ def test_the_demo_prints_what_the_readme_shows():
 def masked(text: str) -> list[str]:
     """Lines with numbers and the width of gaps taken out."""
     return [re.sub(r"\s+", " ", re.sub(r"\d+(\.\d+)?", "#", line)).strip() for line in text.strip().splitlines()]
-
-
-def test_links_lead_somewhere():
-    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
-        links = [link for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()) if "://" not in link]
-        assert [link for link in links if not (page.parent / link).exists()] == [], page.name
