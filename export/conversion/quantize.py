@@ -2,7 +2,7 @@
 
 Only the pointwise convolutions of the backbone's blocks become INT8: weights by output channel, activations by tensor.
 Depthwise convolutions, gates and their means between them stay FP32. OpenVINO would have to convert back and forth for
-them, which costs more than it brings (docs/perf-tuning.md). Weights use seven of eight bits (NNCF's overflow fix,
+them, which costs more than it brings (docs/decisions.md). Weights use seven of eight bits (NNCF's overflow fix,
 docs.openvino.ai, Saturation Issue Workaround). CPUs without VNNI add products of bytes in 16 bits, which overflow
 otherwise; so every CPU gives the same answers.
 

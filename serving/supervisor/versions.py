@@ -15,7 +15,7 @@ from serving.errors import VersionError
 from serving.paths import REPOSITORY
 
 ROLL_BACK = "python -m serving roll-back"
-TAKE_UP = "a running server takes it up on: kill -USR1 <pid of python -m serving>"
+TAKE_UP = "a running server takes it up on: kill -USR1 <pid of python -m serving start>"
 
 
 def versions(model: Path) -> list[int]:
