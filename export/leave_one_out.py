@@ -23,7 +23,7 @@ from serving.settings import read_toml
 from .chain import CONFIGS, ChainConfig, check_files, train_stages
 from .data.faces import TrainingFace, collect, of_split, require_both_classes
 from .data.sources import FAKE, REAL, folder_of
-from .errors import ManifestError
+from .errors import ManifestError, UsageError
 from .metrics import beside
 from .options import Data, Out
 from .synthesis.batches import Loader
@@ -93,6 +93,8 @@ def main(
         config: the configuration, a TOML file.
         init: starting weights of stages that name none.
     """
+    if not sources:
+        raise UsageError("name one source of fakes or more")
     rows = leave_one_out(read_toml(config, ChainConfig), data, out, sources, init)
     about = {"machine": machine.machine(), "versions": machine.versions(), "commit": machine.commit()}
     report = {"sources": rows, "config": config.name, **about}

@@ -18,6 +18,7 @@ from tyro.conf import Positional
 from ..conversion.verify import BATCH
 from ..data.faces import TrainingFace, find_faces, known_faces, require_both_classes
 from ..data.sources import FAKE, folder_of
+from ..errors import UsageError
 from ..network import GraphCalibration, TimmNet
 from ..options import Data, Out
 from ..synthesis.batches import Loader
@@ -90,6 +91,8 @@ def main(checkpoints: Positional[tuple[str, ...]], data: Data, out: Out, known: 
         checkpoints: CHECKPOINT or NAME=CHECKPOINT, one or more.
         known: pictures to show the verdicts on, one by one, given as --data is.
     """
+    if not checkpoints:
+        raise UsageError("name one checkpoint or more")
     faces = find_faces(data, out)
     pictures = known_faces(known, out / "known") if known else []
     loader = Loader(folder_of(data), BATCH, SEED)
