@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tabulate import tabulate
 from tyro.conf import Positional
 
 from reports import machine
+from reports.tables import markdown
 from serving.settings import read_toml
 
 from .chain import CONFIGS, ChainConfig, check_files, train_stages
@@ -65,7 +65,7 @@ def _logits(checkpoint: Path, folder: Path, faces: Sequence[TrainingFace]) -> tu
     return logits(net, Loader(folder, config.batch_size, config.seed).plain(faces))
 
 
-def markdown(rows: Sequence[dict[str, Any]]) -> str:
+def page(rows: Sequence[dict[str, Any]]) -> str:
     """The table for a document."""
     cells = [
         (
@@ -76,7 +76,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         )
         for row in rows
     ]
-    return tabulate(cells, ("source left out", "images", "AUC", "higher where trained on"), tablefmt="github")
+    return markdown(("source left out", "images", "AUC", "higher where trained on"), cells)
 
 
 def main(
@@ -99,5 +99,5 @@ def main(
     about = {"machine": machine.machine(), "versions": machine.versions(), "commit": machine.commit()}
     report = {"sources": rows, "config": config.name, **about}
     (out / "leave-one-out.json").write_text(json.dumps(report, indent=2) + "\n")
-    print("\n" + markdown(rows))
+    print("\n" + page(rows))
     return 0

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from tabulate import tabulate
 from tyro.conf import Positional
+
+from reports.tables import markdown
 
 from ..conversion.verify import BATCH
 from ..data.faces import TrainingFace, find_faces, known_faces, require_both_classes
@@ -103,7 +104,7 @@ def main(checkpoints: Positional[tuple[str, ...]], data: Data, out: Out, known: 
         rows.append([name, *cells(figures)])
         told.append([name, *verdicts(net, loader, pictures, calibration)])
         print(f"{name} measured", flush=True)
-    print("\n" + tabulate(rows, ["network", *COLUMNS], tablefmt="github"))
+    print("\n" + markdown(["network", *COLUMNS], rows))
     if pictures:
-        print("\n" + tabulate(told, ["network", *(Path(face.path).name for face in pictures)], tablefmt="github"))
+        print("\n" + markdown(["network", *(Path(face.path).name for face in pictures)], told))
     return 0
