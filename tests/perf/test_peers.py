@@ -73,7 +73,7 @@ def test_ratios_are_of_medians_over_rounds_and_of_the_same_load():
 def test_a_peer_that_answered_nothing_has_no_ratio_to_divide_by(squeezed):
     found = compare.rows([measurement(), measurement("peer", per_second=0.0)])
     page = squeezed(compare.page(found, {}, {"peer": 0.001}, "How.", []))
-    assert "| peer |  | 0.0 (40.0) |" in page
+    assert "| peer | | 0.0 (40.0) |" in page
 
 
 def test_the_page_says_how_many_times_more_ours_serves_at_each_ones_best(squeezed):
