@@ -10,7 +10,7 @@ from pathlib import Path
 from serving.errors import ServingError
 from serving.settings import command_line
 
-from .errors import ExportError
+from .errors import ExportError, UsageError
 
 STAGES = {
     "run": "chain",  # all from data to publication
@@ -62,6 +62,9 @@ def main(arguments: list[str]) -> int:
             ".venv: `make .venv/.evaluation`" if stage in WITHOUT_TORCH else ".venv-export: `make .venv-export/.export`"
         )
         print(f"{stage} needs {exc.name}, which this environment lacks; it runs in {environment}", file=sys.stderr)
+    except UsageError as exc:
+        print(f"{stage}: {exc}", file=sys.stderr)
+        return 2
     except (ExportError, ServingError, OSError, ValueError) as exc:
         print(f"{stage} failed: {exc}", file=sys.stderr)
     return 1

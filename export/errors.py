@@ -1,6 +1,7 @@
 """What can go wrong in a stage of export; each message names the thing and the next step.
 
 ExportError
+|- UsageError       the options do not fit together
 |- ManifestError    the data cannot be used as they are
 |- PruneError       the budget is out of reach
 |- ConversionError  the graph does not compute what the network computes
@@ -13,6 +14,10 @@ from __future__ import annotations
 
 class ExportError(RuntimeError):
     """Base class of them all."""
+
+
+class UsageError(ExportError):
+    """The options do not fit together, or one is missing; exit code 2."""
 
 
 class ManifestError(ExportError, ValueError):

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tabulate import tabulate
 from tyro.conf import Positional
 
 from reports import machine
+from reports.tables import markdown
 from serving.settings import read_toml
 
 from .chain import CONFIGS, ChainConfig, check_files, train_stages
 from .data.faces import TrainingFace, collect, of_split, require_both_classes
 from .data.sources import FAKE, REAL, folder_of
-from .errors import ManifestError
+from .errors import ManifestError, UsageError
 from .metrics import beside
 from .options import Data, Out
 from .synthesis.batches import Loader
@@ -65,7 +65,7 @@ def _logits(checkpoint: Path, folder: Path, faces: Sequence[TrainingFace]) -> tu
     return logits(net, Loader(folder, config.batch_size, config.seed).plain(faces))
 
 
-def markdown(rows: Sequence[dict[str, Any]]) -> str:
+def page(rows: Sequence[dict[str, Any]]) -> str:
     """The table for a document."""
     cells = [
         (
@@ -76,7 +76,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         )
         for row in rows
     ]
-    return tabulate(cells, ("source left out", "images", "AUC", "higher where trained on"), tablefmt="github")
+    return markdown(("source left out", "images", "AUC", "higher where trained on"), cells)
 
 
 def main(
@@ -93,9 +93,11 @@ def main(
         config: the configuration, a TOML file.
         init: starting weights of stages that name none.
     """
+    if not sources:
+        raise UsageError("name one source of fakes or more")
     rows = leave_one_out(read_toml(config, ChainConfig), data, out, sources, init)
     about = {"machine": machine.machine(), "versions": machine.versions(), "commit": machine.commit()}
     report = {"sources": rows, "config": config.name, **about}
     (out / "leave-one-out.json").write_text(json.dumps(report, indent=2) + "\n")
-    print("\n" + markdown(rows))
+    print("\n" + page(rows))
     return 0

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from tabulate import tabulate
 from tyro.conf import Positional
+
+from reports.tables import markdown
 
 from ..conversion.verify import BATCH
 from ..data.faces import TrainingFace, find_faces, known_faces, require_both_classes
 from ..data.sources import FAKE, folder_of
+from ..errors import UsageError
 from ..network import GraphCalibration, TimmNet
 from ..options import Data, Out
 from ..synthesis.batches import Loader
@@ -90,6 +92,8 @@ def main(checkpoints: Positional[tuple[str, ...]], data: Data, out: Out, known: 
         checkpoints: CHECKPOINT or NAME=CHECKPOINT, one or more.
         known: pictures to show the verdicts on, one by one, given as --data is.
     """
+    if not checkpoints:
+        raise UsageError("name one checkpoint or more")
     faces = find_faces(data, out)
     pictures = known_faces(known, out / "known") if known else []
     loader = Loader(folder_of(data), BATCH, SEED)
@@ -100,7 +104,7 @@ def main(checkpoints: Positional[tuple[str, ...]], data: Data, out: Out, known: 
         rows.append([name, *cells(figures)])
         told.append([name, *verdicts(net, loader, pictures, calibration)])
         print(f"{name} measured", flush=True)
-    print("\n" + tabulate(rows, ["network", *COLUMNS], tablefmt="github"))
+    print("\n" + markdown(["network", *COLUMNS], rows))
     if pictures:
-        print("\n" + tabulate(told, ["network", *(Path(face.path).name for face in pictures)], tablefmt="github"))
+        print("\n" + markdown(["network", *(Path(face.path).name for face in pictures)], told))
     return 0

@@ -17,6 +17,7 @@ from tyro.conf import Positional
 from serving.faces.detector import FaceDetector
 from serving.pictures.crop import face_roi
 
+from ..errors import UsageError
 from .augment import Surroundings, decode
 from .degrade import degrade, print_and_scan, save, video
 from .identity_blend import identity_blended_pair
@@ -98,7 +99,7 @@ def main(
         decoder: ONNX, latent to picture.
     """
     if (encoder is None) != (decoder is None) or not photos:
-        raise ValueError("give one photograph or more, and --encoder and --decoder together or not at all")
+        raise UsageError("give one photograph or more, and --encoder and --decoder together or not at all")
     files = [path.read_bytes() for path in photos]
     if len(files) == 1:
         files.append(save(ImageOps.mirror(decode(files[0])), "PNG"))

@@ -285,7 +285,7 @@ def page(kept: Found) -> str:
         for keys, rows in tables.items()
     )
     notes = "\n\n".join(f"{', '.join(parts)}: {key}" for key, parts in on.items())
-    return f"# `deepfake_video`, measured\n\n{shown}\n\nIn parentheses: the load of the machine before.\n\n{notes}\n"
+    return f"# `deepfake_video`\n\n{shown}\n\nIn parentheses: the machine's load before.\n\n{notes}\n"
 
 
 if __name__ == "__main__":

@@ -52,7 +52,9 @@ def test_the_command_prints_one_row_a_checkpoint(export, net, data, tmp_path):
     save_network(net, CONFIG, tmp_path / "first.pt")
     (known := tmp_path / "known.csv").write_text(f"path,label\n{data / 'real0.jpg'},real\n")
     checkpoints = (tmp_path / "first.pt", f"again={tmp_path}/first.pt")
-    told = export("compare", *checkpoints, "--data", data, "--out", tmp_path / "run", "--known", known)
+    options = ("--data", data, "--out", tmp_path / "run", "--known", known)
+    assert export("compare", *options).code == 2, "of nothing"
+    told = export("compare", *checkpoints, *options)
     assert told.code == 0, told.err
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.out.splitlines() if line[:1] == "|"]
     names = [row[0] for row in rows if not row[0].startswith("--")]

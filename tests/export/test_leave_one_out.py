@@ -47,7 +47,7 @@ def test_what_is_left_out_is_not_trained_on_and_told_beside_a_network_that_knows
 
 def test_the_table_tells_the_difference_with_its_interval():
     row = {"source": "gan", "images": 9, "auc": 0.8, "interval": (0.7, 0.9), "gain": 0.1, "gain_interval": (0.05, 0.15)}
-    table = leave_one_out.markdown([row])
+    table = leave_one_out.page([row])
     assert "0.800 (0.700-0.900)" in table and "+0.100 (+0.050 to +0.150)" in table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,8 @@ def test_swaps_into_the_photographs_of_a_folder(server: Server, tmp_path: Path, 
 def test_the_commands_find_what_they_need_of_the_model(command: str) -> None:
     done = subprocess.run([sys.executable, "-m", *command.split(), "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_committed_page_is_what_the_committed_figures_say() -> None:
+    kept = json.loads((video.RESULTS / "video.json").read_text())
+    assert video.page(kept) == (video.RESULTS / "video.md").read_text()

@@ -163,8 +163,7 @@ def main(onnx: Path | None = None, only: tuple[str, ...] = (), rounds: int | Non
     rows = compare.rows(measured)
     loads = (
         f"Closed loops of 256 px faces, {study.seconds:g} s each, medians of {study.rounds} rounds, one server at a "
-        "time. "
-        f"Generator and server share {cores()} cores. Peers answered {len(parity_pictures())} pictures within "
+        f"time. Generator and server share {cores()} cores. Peers answered {len(parity_pictures())} pictures within "
         f"{study.tolerance:g} of our probability."
     )
     what = {**WHAT, **{peer.name: peer.what for peer in peers}}
