@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from . import clip_ensemble, downloads
 from .errors import ServingError, SetupError
@@ -21,7 +22,7 @@ from .supervisor.options import CALLED, Options
 EXIT_DONE, EXIT_FAILED, EXIT_SETUP = 0, 1, 2
 
 
-def start(options: Options) -> int:
+def start(options: Annotated[Options, arg(name="")]) -> int:
     """Runs Triton with Facewarden's models until Ctrl-C or SIGTERM. Exit code: 0 stopped, 1 failed, 2 cannot start.
 
     SIGUSR1 makes it take up the version of the classifier that is to be served now.

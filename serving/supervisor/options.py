@@ -32,15 +32,21 @@ class Options:
     """Settings of one server. A port of 0 becomes a free one.
 
     Args:
-        profile: which `configs/<profile>.pbtxt` the models use.
+        profile: where and with what the models run; which `configs/<profile>.pbtxt` they use.
         host: address of gRPC and metrics; loopback unless the network is trusted or TLS is on.
         http_host: address of HTTP, which has no TLS; the supervisor uses it itself.
-        tls_cert, tls_key: PEM files of the server, for TLS on gRPC.
+        grpc_port: for clients; 0 takes a free one, as for the other two.
+        http_port: for the supervisor.
+        metrics_port: for Prometheus.
+        model_repository: folder of the models.
+        tls_cert: PEM file of the server's certificate, for TLS on gRPC.
+        tls_key: PEM file of its key.
         tls_client_ca: PEM file of the authority whose clients are let in (mutual TLS).
-        log: file for the server's own log; None leaves it on stderr (the command: in .cache/logs, and - for stderr).
+        log: file for Triton's own log. The command writes it into .cache/logs; - leaves it on stderr.
         ready_timeout_s: from the start until the first answered canary.
         stop_timeout_s: what requests in flight get on a stop before the process group is killed.
-        canary_interval_s, canary_timeout_s: the watchdog's rhythm, and how long one canary may take.
+        canary_interval_s: how often the watchdog asks every model.
+        canary_timeout_s: how long one canary may take.
         extra_arguments: passed on to `tritonserver`; on the command line after --, for example -- --log-verbose=1.
     """
 
