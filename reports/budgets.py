@@ -1,4 +1,11 @@
-"""Budgets and measured figures -> what became of each budget: one rule for every report. Pure."""
+"""Budgets and measured figures -> what became of each budget: one rule for every report. Pure.
+
+budgets = read_toml(path, dict[str, list[Budget]])["every"]       # Budget can stand in any TOML file
+figures = {"steady.face.p95_ms": Figure(40.0), "memory.gpu_gb": Figure(None, NO_GPU)}
+judgements = judge(budgets, figures)                              # kept, missed, not measured
+print(table(judgements))
+return exit_code(judgements)
+"""
 
 from __future__ import annotations
 
@@ -20,7 +27,12 @@ EXCUSES = (NOT_RUN, NO_GPU, OUT_OF_SIGHT)  # nobody asked for it, or nobody coul
 
 
 class Budget(Settings):
-    """One row of a table; it has `below` (the figure must be smaller) or `at_least`, else ValueError."""
+    """One limit of one figure. It has `below` (the figure must be smaller) or `at_least`, else ValueError.
+
+    figure: its name, in parts by dots. The first part is a load profile, or a split of the data.
+    kind: `floor` is what the users ask for, `bar` what we go for; a missed `goal` is told and fails nothing.
+    unit: "%" for a share, which is stored as 0..1; empty for a number without one.
+    """
 
     figure: str
     about: str
@@ -49,26 +61,38 @@ class Budget(Settings):
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value, or None with the reason why there is none."""
+    """A measured value with its 95 % interval where there is one, or None with the reason why there is none."""
 
     value: float | None
     reason: str = ""
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A budget and what became of it; `margin` is the distance to the limit as a share of it, negative where missed."""
+    """A budget and what became of it.
+
+    margin: the distance to the limit as a share of it, negative where the budget is missed.
+    proven: the whole interval keeps the budget, or the value where it has no interval.
+    """
 
     budget: Budget
     state: State
     measured: float | None = None
     margin: float | None = None
     reason: str = ""
+    interval: tuple[float, float] | None = None
+    proven: bool = False
+
+    @property
+    def excused(self) -> bool:
+        """Whether it was not measured for a reason that fails no run."""
+        return self.state == "not measured" and self.reason in EXCUSES
 
     @property
     def failed(self) -> bool:
-        """Whether the run fails by it: missed, or not measured without an excuse."""
-        return self.state == "missed" or (self.state == "not measured" and self.reason not in EXCUSES)
+        """Whether the run fails by it: missed, or not measured without an excuse, and no goal."""
+        return self.state != "kept" and not self.excused and self.budget.kind != "goal"
 
 
 def judge(budgets: list[Budget], figures: Mapping[str, Figure]) -> list[Judgement]:
@@ -86,8 +110,16 @@ def _judged(budget: Budget, figure: Figure) -> Judgement:
     if value is None or math.isnan(value):
         return Judgement(budget, "not measured", reason=figure.reason or "nothing was answered")
     margin = budget.margin(value) / budget.limit if budget.limit else math.inf
-    state: State = "kept" if budget.kept(value) else "missed"
-    return Judgement(budget, state, value, margin if math.isfinite(margin) else None, figure.reason)
+    kept = budget.kept(value)
+    return Judgement(
+        budget,
+        "kept" if kept else "missed",
+        value,
+        margin if math.isfinite(margin) else None,
+        figure.reason,
+        figure.interval,
+        proven=kept and all(map(budget.kept, figure.interval or ())),
+    )
 
 
 def table(verdicts: list[Judgement]) -> str:
@@ -111,6 +143,8 @@ def shown(value: float, unit: str) -> str:
     """A value with its unit; ratios are stored as such and shown in percent."""
     if math.isinf(value):
         return "not seen"
+    if not unit:
+        return f"{value:.3f}"
     if unit == "%":
         return f"{100 * value:.3g} %"
     return f"{value:.0f} {unit}" if abs(value) >= 1000 else f"{value:.3g} {unit}"

@@ -6,14 +6,29 @@ import ctypes
 import os
 import platform
 import subprocess
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from serving.paths import ROOT
+
 LIBRARIES = (
     *("torch", "timm", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "nncf", "tensorrt"),
     "nvidia-dali-cuda130",
 )
+
+
+def about(command: str, *libraries: str) -> dict[str, Any]:
+    """Command, date, commit, machine, versions, and the machine's load: call it before anything is started."""
+    return {
+        "command": command,
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": commit() or "unknown",
+        "machine": machine(),
+        "versions": versions(*libraries),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
 
 
 def machine() -> dict:
@@ -40,10 +55,10 @@ def gpu() -> dict[str, str] | None:
     return dict(zip(fields, done.stdout.strip().split(", "), strict=True))
 
 
-def versions() -> dict[str, str]:
-    """Python and the libraries that are installed."""
+def versions(*more: str) -> dict[str, str]:
+    """Python, and those of `more` and of LIBRARIES that are installed."""
     found = {"python": platform.python_version()}
-    for name in LIBRARIES:
+    for name in (*more, *LIBRARIES):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -1,17 +1,22 @@
-"""A measurement as JSON and as a page of Markdown beside it, both with what it was measured on."""
+"""A measurement as JSON and as a page of Markdown beside it, both with what it was measured on.
+
+about = measured_on("perf.studies.tune")                             # before anything is started
+page = f"# Title\n\n{markdown(head, rows)}"
+path = write(folder, "tune", page, about, runs=plain(runs))          # tune.json and tune.md
+"""
 
 from __future__ import annotations
 
 import json
-import os
+import math
 import shlex
 import sys
 import time
-from collections.abc import Sequence
-from datetime import datetime, timezone
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tabulate import tabulate
 
 from serving.paths import REPOSITORY
@@ -22,17 +27,10 @@ from .page import write_text
 
 
 def measured_on(module: str) -> dict[str, Any]:
-    """Command, date, commit, machine, versions, and the machine's load before anything was started."""
-    return {
-        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": machine.commit() or "unknown",
-        "classifier": newest(REPOSITORY / "classifier").name,
-        "machine": machine.machine(),
-        "versions": machine.versions(),
-        "load_before": round(os.getloadavg()[0], 2),
-        "begun_s": time.monotonic(),
-    }
+    """What `machine.about` tells, the classifier's version, and when it began: call it before anything is started."""
+    command = shlex.join(["python", "-m", module, *sys.argv[1:]])
+    classifier = newest(REPOSITORY / "classifier").name
+    return {**machine.about(command), "classifier": classifier, "begun_s": time.monotonic()}
 
 
 def write(folder: Path, name: str, page: str, about: dict[str, Any], **figures: Any) -> Path:
@@ -57,3 +55,17 @@ def footer(about: dict[str, Any]) -> str:
 def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table; cells stand as they are given."""
     return tabulate([[str(cell) for cell in row] for row in rows], head, tablefmt="github", disable_numparse=True)
+
+
+def plain(value: Any, digits: int | None = None) -> Any:
+    """A document for any JSON parser: numbers as Python's own, of so many digits where given; NaN as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(item, digits) for item in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    number = float(value)
+    if not math.isfinite(number):
+        return None
+    return float(f"{number:.{digits}g}") if digits else number

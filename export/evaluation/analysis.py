@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from facewarden import Threshold
+from facewarden.wire import LABELS, Threshold
 
 from .. import metrics
-from .served import Judged, Scores, columns
+from .served import JudgedPicture, ScoreTable, columns
 
 QUALITY_BINS = {  # fixed edges, so that reports can be compared
     "sharpness": (0, 10, 50, 200, 800, np.inf),
@@ -17,10 +17,11 @@ QUALITY_BINS = {  # fixed edges, so that reports can be compared
     "side (px)": (0, 64, 128, 256, 512, np.inf),
 }
 MISTAKES = 8  # the most confident ones that a report lists by path
+TRUTHS = ("real", "fake")  # by label
 RATE_CLASS = {"fpr": 0, "fnr": 1}
 
 
-def analyse(judged: list[Judged], rounds: int, seed: int) -> dict:
+def analyse(judged: list[JudgedPicture], rounds: int, seed: int) -> dict:
     """Every figure of one split but robustness and comparisons. Needs at least one picture with a face."""
     table = columns(judged)
     limits = next(j.verdict.threshold for j in judged if j.found)
@@ -39,17 +40,17 @@ def analyse(judged: list[Judged], rounds: int, seed: int) -> dict:
     }
 
 
-def _counts(judged: list[Judged]) -> dict:
+def _counts(judged: list[JudgedPicture]) -> dict:
     errors = [j for j in judged if j.verdict.error]
     without = [j for j in judged if not j.found and not j.verdict.error]
     return {
         "given": len(judged),
-        "real": sum(j.sample.label == 0 for j in judged),
-        "fake": sum(j.sample.label == 1 for j in judged),
-        "groups": len({j.sample.group for j in judged}),
+        "real": sum(j.picture.label == 0 for j in judged),
+        "fake": sum(j.picture.label == 1 for j in judged),
+        "groups": len({j.picture.group for j in judged}),
         "several_faces": sum(len(j.verdict.faces) > 1 for j in judged),
-        "no_face": [j.sample.name for j in without],
-        "refused": {j.sample.name: str(j.verdict.error) for j in errors},
+        "no_face": [j.picture.name for j in without],
+        "refused": {j.picture.name: str(j.verdict.error) for j in errors},
     }
 
 
@@ -58,12 +59,12 @@ def level(
 ) -> dict:
     """Figures with intervals over groups; a share of exactly 0 or 1 gets Wilson's interval over the groups."""
 
-    def figures(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
-        review = (p >= limits.real_below) & (p < limits.fake_from)
+    def figures(y: np.ndarray, p: np.ndarray, review: np.ndarray) -> dict[str, float]:
         return metrics.figures(y, p, limits.fake_from) | {"review": float(review.mean())}
 
-    values = figures(labels, scores)
-    spans = metrics.intervals(figures, (labels, scores), groups, rounds, seed)
+    columns = labels, scores, np.array([limits.label(p) == "review" for p in scores])
+    values = figures(*columns)
+    spans = metrics.intervals(figures, columns, groups, rounds, seed)
     for name in ("accuracy", "fpr", "fnr", "review"):
         if values[name] in (0.0, 1.0):
             members = labels == RATE_CLASS[name] if name in RATE_CLASS else np.full(len(labels), True)
@@ -71,7 +72,7 @@ def level(
     return {"count": len(labels), "values": values, "intervals": spans}
 
 
-def _video_level(table: Scores, limits: Threshold, rounds: int, seed: int) -> dict:
+def _video_level(table: ScoreTable, limits: Threshold, rounds: int, seed: int) -> dict:
     """Whole videos, each by the mean probability of its frames with a face; empty where there are none."""
     clips = [table.clips == clip for clip in np.unique(table.clips[table.clips != ""])]
     if not clips:
@@ -93,11 +94,11 @@ def confusion(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[
     }
 
 
-def verdict_labels(judged: Iterable[Judged]) -> dict[str, dict[str, int]]:
+def verdict_labels(judged: Iterable[JudgedPicture]) -> dict[str, dict[str, int]]:
     """How often each class got each label of the product, with its two thresholds."""
-    counts = {kind: dict.fromkeys(("real", "review", "fake", "no_face", "refused"), 0) for kind in ("real", "fake")}
+    counts = {truth: dict.fromkeys((*LABELS, "refused"), 0) for truth in TRUTHS}
     for j in judged:
-        counts["fake" if j.sample.label else "real"][j.verdict.label or "refused"] += 1
+        counts[TRUTHS[j.picture.label]][j.verdict.label or "refused"] += 1
     return counts
 
 
@@ -106,18 +107,18 @@ def _reliability(labels: np.ndarray, scores: np.ndarray) -> list[dict]:
     return [b | {"interval": metrics.wilson(b["fakes"], b["images"])} for b in bins]
 
 
-def by_source(table: Scores, threshold: float) -> list[dict]:
+def by_source(table: ScoreTable, threshold: float) -> list[dict]:
     """Share of wrong answers of each source and class, and the AUC of the source against the other class's pictures."""
     rows = []
     for source, label in sorted(set(zip(table.sources.tolist(), table.labels.tolist(), strict=True))):
         own = (table.sources == source) & (table.labels == label)
         rivals = own | (table.labels != label)
-        row = {"source": source, "label": "fake" if label else "real", **_wrong(table, own, threshold)}
+        row = {"source": source, "label": TRUTHS[label], **_wrong(table, own, threshold)}
         rows.append(row | {"auc": metrics.auc(table.labels[rivals], table.scores[rivals])})
     return sorted(rows, key=lambda row: (row["label"] == "fake", -row["wrong"]))
 
 
-def by_quality(table: Scores, threshold: float) -> dict[str, list[dict]]:
+def by_quality(table: ScoreTable, threshold: float) -> dict[str, list[dict]]:
     """Share of wrong answers of each class in bins of what QUALITY says about the face; empty bins are left out."""
     report = {}
     for column, (name, edges) in enumerate(QUALITY_BINS.items()):
@@ -126,14 +127,14 @@ def by_quality(table: Scores, threshold: float) -> dict[str, list[dict]]:
             {"from": edges[b], "to": edges[b + 1]}
             | {
                 kind: _wrong(table, (place == b) & (table.labels == label), threshold)
-                for label, kind in enumerate(("real", "fake"))
+                for label, kind in enumerate(TRUTHS)
             }
             for b in np.unique(place)
         ]
     return report
 
 
-def _wrong(table: Scores, members: np.ndarray, threshold: float) -> dict:
+def _wrong(table: ScoreTable, members: np.ndarray, threshold: float) -> dict:
     """Images, share of wrong answers and its interval, with as many independent cases as there are groups."""
     count = int(members.sum())
     if not count:
@@ -142,18 +143,18 @@ def _wrong(table: Scores, members: np.ndarray, threshold: float) -> dict:
     return {"images": count, "wrong": wrong, "interval": metrics.wilson(wrong, len(np.unique(table.groups[members])))}
 
 
-def mistakes(judged: Iterable[Judged], threshold: float) -> list[dict]:
+def mistakes(judged: Iterable[JudgedPicture], threshold: float) -> list[dict]:
     """The wrong answers that were given with most confidence, worst first."""
     rows = [
-        {"path": j.sample.name, "label": "fake" if j.sample.label else "real"}
-        | {"source": j.sample.source, "fake_probability": j.verdict.fake_probability}
+        {"path": j.picture.name, "label": TRUTHS[j.picture.label]}
+        | {"source": j.picture.source, "fake_probability": j.verdict.fake_probability}
         for j in judged
-        if j.found and (j.verdict.fake_probability >= threshold) != bool(j.sample.label)
+        if j.found and (j.verdict.fake_probability >= threshold) != bool(j.picture.label)
     ]
     return sorted(rows, key=lambda row: -abs(row["fake_probability"] - threshold))[:MISTAKES]
 
 
-def robustness_point(judged: list[Judged], threshold: float, rounds: int, seed: int) -> dict:
+def robustness_point(judged: list[JudgedPicture], threshold: float, rounds: int, seed: int) -> dict:
     """One point of a robustness curve."""
     table = columns(judged)
     span = metrics.bootstrap(table.labels, table.scores, rounds, seed, table.groups) if len(table.labels) else None
@@ -166,7 +167,7 @@ def robustness_point(judged: list[Judged], threshold: float, rounds: int, seed: 
     }
 
 
-def compare(table: Scores, others: dict[str, np.ndarray], rounds: int, seed: int) -> dict[str, dict]:
+def compare(table: ScoreTable, others: dict[str, np.ndarray], rounds: int, seed: int) -> dict[str, dict]:
     """AUC of each rival on the same pictures, and how much better the served model is."""
     return {
         name: metrics.beside(table.labels, table.scores, scores, table.groups, rounds, seed)

@@ -1,7 +1,7 @@
 """What the detector is measured against: the floor that global statistics reach, and another graph on the same faces.
 
-Sets that were made by different pipelines leak shortcuts: colour, sharpness, file size. A model fitted on nothing but
-those tells how much of a figure may be the set and not the forgery.
+Sets that were made by different pipelines differ in colour, sharpness and file size. A model that is fitted on nothing
+but those tells how much of a figure may come from the set and not from the forgery.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
+from serving.files import replacing
 from serving.pictures import pipelines
 from serving.pictures.crop import face_roi
 from serving.pictures.pipeline_host import PipelineHost
 
-from .samples import Sample
-from .served import Judged
+from .pictures import LabelledPicture
+from .served import JudgedPicture
 
 BATCH = 32
 KEPT = ("picture", "fake_probability")  # columns of a baseline's scores
@@ -52,25 +53,25 @@ def statistics(data: bytes) -> np.ndarray:
     return np.array([*colours, sharpness, *sizes])
 
 
-def fit_floors(data: Path, train: list[Sample]) -> dict[str, ClassifierMixin]:
+def fit_floors(data: Path, train: list[LabelledPicture]) -> dict[str, ClassifierMixin]:
     """Each model of FLOOR, fitted on `train`; none where that lacks a class."""
-    train = [sample for sample in train if not sample.unreadable]
-    labels = np.array([sample.label for sample in train])
+    train = [picture for picture in train if not picture.unreadable]
+    labels = np.array([picture.label for picture in train])
     if len(np.unique(labels)) < 2:
         return {}
     known = _table(data, train, "statistics of train")
     return {name: model().fit(known, labels) for name, model in FLOOR.items()}
 
 
-def floors(models: dict[str, ClassifierMixin], data: Path, samples: list[Sample]) -> dict[str, np.ndarray]:
-    """Scores (N,) of `samples` by each fitted model."""
-    asked = _table(data, samples, "statistics") if models else None
+def floors(models: dict[str, ClassifierMixin], data: Path, pictures: list[LabelledPicture]) -> dict[str, np.ndarray]:
+    """Scores (N,) of `pictures` by each fitted model."""
+    asked = _table(data, pictures, "statistics") if models else None
     return {name: model.predict_proba(asked)[:, 1] for name, model in models.items()}
 
 
-def _table(data: Path, samples: list[Sample], title: str) -> np.ndarray:
-    rows = tqdm(samples, desc=title, unit="image", disable=None)
-    return np.stack([_statistics_or_zero((data / sample.path).read_bytes()) for sample in rows])
+def _table(data: Path, pictures: list[LabelledPicture], title: str) -> np.ndarray:
+    rows = tqdm(pictures, desc=title, unit="image", disable=None)
+    return np.stack([_statistics_or_zero((data / picture.path).read_bytes()) for picture in rows])
 
 
 def _statistics_or_zero(data: bytes) -> np.ndarray:
@@ -80,7 +81,7 @@ def _statistics_or_zero(data: bytes) -> np.ndarray:
         return np.zeros(12)
 
 
-def baseline(path: Path, data: Path, judged: Sequence[Judged]) -> np.ndarray:
+def baseline(path: Path, data: Path, judged: Sequence[JudgedPicture]) -> np.ndarray:
     """Scores (N,) of another graph on the very faces that the server found, through the served crop.
 
     The graph takes FACE (B, 224, 224, 3) uint8 and answers FAKE_PROBABILITY (B, 1). A picture's score is that of its
@@ -96,14 +97,13 @@ def baseline(path: Path, data: Path, judged: Sequence[Judged]) -> np.ndarray:
 
 def write_scores(path: Path, scores: Mapping[str, float]) -> None:
     """A baseline's score of each picture as CSV, for later reports: the graph need not be kept for those."""
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w", newline="") as file:
+    with replacing(path) as draft, draft.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(KEPT)
         writer.writerows((name, f"{score:.7g}") for name, score in scores.items())
 
 
-def _read_scores(path: Path, judged: Sequence[Judged]) -> np.ndarray:
+def _read_scores(path: Path, judged: Sequence[JudgedPicture]) -> np.ndarray:
     try:
         with path.open(newline="") as file:
             kept = {row[KEPT[0]]: float(row[KEPT[1]]) for row in csv.DictReader(file)}
@@ -111,10 +111,10 @@ def _read_scores(path: Path, judged: Sequence[Judged]) -> np.ndarray:
         raise BaselineError(
             f"{path} cannot be read as scores; give a CSV that an evaluation wrote for a graph"
         ) from exc
-    missing = [j.sample.name for j in judged if j.sample.name not in kept]
+    missing = [j.picture.name for j in judged if j.picture.name not in kept]
     if missing:
         raise BaselineError(f"{path} has no score of {missing[0]} and {len(missing) - 1} more; give the graph itself")
-    return np.array([kept[j.sample.name] for j in judged])
+    return np.array([kept[j.picture.name] for j in judged])
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
@@ -128,8 +128,10 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
     return session
 
 
-def _most_suspicious(session: onnxruntime.InferenceSession, host: PipelineHost, data: Path, judged: Judged) -> float:
-    image = np.frombuffer((data / judged.sample.path).read_bytes(), np.uint8)
+def _most_suspicious(
+    session: onnxruntime.InferenceSession, host: PipelineHost, data: Path, judged: JudgedPicture
+) -> float:
+    image = np.frombuffer((data / judged.picture.path).read_bytes(), np.uint8)
     height, width = judged.verdict.image_size
     rois = face_roi(np.array([face.box for face in judged.verdict.faces]), height, width)  # (F, 4)
     faces = np.stack(host.run(IMAGE=[image] * len(rois), ROI=list(rois)))  # (F, 224, 224, 3)

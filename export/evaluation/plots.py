@@ -15,12 +15,10 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from scipy.stats import norm
 from sklearn.metrics import det_curve, roc_curve
 
-from reports.drawing import FAINT, OTHER, OURS, STYLE
-from reports.drawing import panels as _figure
-from reports.drawing import svg as _svg
+from reports.drawing import FAINT, OTHER, OURS, STYLE, panels, svg
 
 from .decision import bin_name
-from .served import Scores
+from .served import ScoreTable
 
 REAL, FAKE = "#0072B2", "#D55E00"
 CURVES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -28,9 +26,9 @@ DET_TICKS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 
 
 @plt.rc_context(STYLE)
-def histogram(table: Scores, real_below: float, fake_from: float) -> str:
+def histogram(table: ScoreTable, real_below: float, fake_from: float) -> str:
     """Where the probabilities of each class lie, with the zones of the verdict."""
-    figure, axes = _figure()
+    figure, axes = panels()
     axis: Axes = axes[0, 0]
     axis.axvspan(real_below, fake_from, color="#F3F4F6", zorder=0)
     for label, name, colour in ((0, "real", REAL), (1, "fake", FAKE)):
@@ -55,13 +53,13 @@ def histogram(table: Scores, real_below: float, fake_from: float) -> str:
     ):
         axis.annotate(text, (place, 1.01), xycoords=("data", "axes fraction"), ha="center", fontsize=8, color="#4A525C")
     axis.legend(loc="upper center")
-    return _svg(figure)
+    return svg(figure)
 
 
 @plt.rc_context(STYLE)
-def roc(table: Scores, values: dict) -> str:
+def roc(table: ScoreTable, values: dict) -> str:
     """The ROC curve, the operating point, and the AUC."""
-    figure, axes = _figure()
+    figure, axes = panels()
     axis = axes[0, 0]
     fpr, tpr, _ = roc_curve(table.labels, table.scores)
     axis.plot([0, 1], [0, 1], color=FAINT, lw=1.2, ls="--")
@@ -71,13 +69,13 @@ def roc(table: Scores, values: dict) -> str:
     axis.set(xlim=(-0.01, 1), ylim=(0, 1.01), xlabel="genuine called fake (FPR)", ylabel="fakes found (1 - FNR)")
     _percent(axis.xaxis, axis.yaxis)
     axis.legend(loc="lower right")
-    return _svg(figure)
+    return svg(figure)
 
 
 @plt.rc_context(STYLE)
-def det(table: Scores, values: dict) -> str:
+def det(table: ScoreTable, values: dict) -> str:
     """Detection error trade-off on normal-deviate axes (Martin et al., 1997): where both errors are small."""
-    figure, axes = _figure()
+    figure, axes = panels()
     axis = axes[0, 0]
     fpr, fnr, _ = det_curve(table.labels, table.scores)
     low = norm.ppf(DET_TICKS[0])
@@ -94,13 +92,13 @@ def det(table: Scores, values: dict) -> str:
     for ruler in (axis.xaxis, axis.yaxis):
         ruler.set_ticks(ticks, [f"{100 * tick:g} %" for tick in DET_TICKS], fontsize=8)
     axis.legend(loc="upper right")
-    return _svg(figure)
+    return svg(figure)
 
 
 @plt.rc_context(STYLE)
 def reliability(bins: list[dict]) -> str:
     """Stated probability against the share of fakes; the area of a dot is the number of pictures."""
-    figure, axes = _figure()
+    figure, axes = panels()
     axis = axes[0, 0]
     axis.plot([0, 1], [0, 1], color=OTHER, lw=1.2, ls="--", label="perfectly calibrated")
     x, y = np.array([b["stated"] for b in bins]), np.array([b["fakes"] for b in bins])
@@ -112,13 +110,13 @@ def reliability(bins: list[dict]) -> str:
     )
     _percent(axis.xaxis, axis.yaxis)
     axis.legend(loc="best", markerscale=0.5)
-    return _svg(figure)
+    return svg(figure)
 
 
 @plt.rc_context(STYLE)
 def sources(rows: list[dict]) -> str:
     """Share of wrong answers of each source, one line a source."""
-    figure, axes = _figure(height=0.9 + 0.34 * len(rows), width=9.6)
+    figure, axes = panels(height=0.9 + 0.34 * len(rows), width=9.6)
     axis = axes[0, 0]
     for place, row in enumerate(reversed(rows)):
         _range(axis, place, row["wrong"], row["interval"], row["label"])
@@ -129,13 +127,13 @@ def sources(rows: list[dict]) -> str:
     axis.grid(axis="y", visible=False)
     _percent(axis.xaxis)
     _class_legend(figure, [row["label"] for row in rows])
-    return _svg(figure)
+    return svg(figure)
 
 
 @plt.rc_context(STYLE)
 def quality(report: dict[str, list[dict]]) -> str:
     """Share of wrong answers of each class in bins of each quality."""
-    figure, axes = _figure(height=2.9, width=9.6, columns=len(report))
+    figure, axes = panels(height=2.9, width=9.6, columns=len(report))
     for axis, (name, bins) in zip(axes[0], report.items(), strict=True):
         for place, row in enumerate(bins):
             for kind, shift in (("real", -0.12), ("fake", 0.12)):
@@ -150,13 +148,13 @@ def quality(report: dict[str, list[dict]]) -> str:
         _percent(axis.yaxis)
     axes[0, 0].set_ylabel("wrong answers")
     _class_legend(figure, ["real", "fake"])
-    return _svg(figure)
+    return svg(figure)
 
 
 @plt.rc_context(STYLE)
 def robustness(report: dict) -> str:
     """AUC over the strength of each kind of damage, mild to strong from left to right."""
-    figure, axes = _figure(height=2.7, width=9.6, columns=len(report["curves"]))
+    figure, axes = panels(height=2.7, width=9.6, columns=len(report["curves"]))
     lowest = np.nanmin([0.48, *(point["interval"][0] for curve in report["curves"] for point in curve["points"])])
     for axis, curve, colour in zip(axes[0], report["curves"], CURVES, strict=False):
         points = [report["untouched"], *curve["points"]]
@@ -171,7 +169,7 @@ def robustness(report: dict) -> str:
         if axis is not axes[0, 0]:
             axis.yaxis.set_major_formatter(FuncFormatter(lambda *_: ""))
     axes[0, 0].set_ylabel("AUC")
-    return _svg(figure)
+    return svg(figure)
 
 
 @plt.rc_context(STYLE)
@@ -179,7 +177,7 @@ def comparison(auc: float, interval: tuple, rivals: dict[str, dict]) -> str:
     """AUC of the served model beside its rivals."""
     rows = [("served model", auc, interval, REAL)]
     rows += [(name, rival["auc"], rival["interval"], OTHER) for name, rival in rivals.items()]
-    figure, axes = _figure(height=0.8 + 0.36 * len(rows), width=9.6)
+    figure, axes = panels(height=0.8 + 0.36 * len(rows), width=9.6)
     axis = axes[0, 0]
     for place, (_, value, span, colour) in enumerate(reversed(rows)):
         axis.plot(span, [place, place], color=colour, lw=3, alpha=0.35, solid_capstyle="round")
@@ -191,7 +189,7 @@ def comparison(auc: float, interval: tuple, rivals: dict[str, dict]) -> str:
         ylim=(-0.6, len(rows) - 0.2), xlim=(min(0.48, *(row[2][0] for row in rows)), 1.01), xlabel="AUC; dashed: chance"
     )
     axis.grid(axis="y", visible=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _range(axis: Axes, place: float, value: float, interval: tuple, kind: str, upright: bool = False) -> None:

@@ -1,7 +1,7 @@
-"""Pictures -> the same pictures after what happens to them on the way to a server, for curves over its strength.
+"""Pictures -> the same pictures after what happens to them on the way to a server, and curves over its strength.
 
-Only one thing changes at a time: scaled, blurred and noisy pictures are sent without loss (PNG), so that no second
-compression joins in. Both classes get the same. Strengths are in the picture's own pixels and levels of 0..255.
+One thing changes at a time. Scaled, blurred and noisy pictures are sent as PNG, so that no second compression joins in.
+Both classes get the same. Strengths are in the picture's own pixels and levels of 0..255.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from .samples import Sample
+from facewarden import Client
+
+from .analysis import robustness_point
+from .pictures import LabelledPicture
+from .served import JudgedPicture, judge
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,41 @@ DAMAGES = (
 )
 
 
-def damaged(data: Path, samples: Sequence[Sample], damage: Damage, strength: float, seed: int) -> Iterator[bytes]:
+def curves(
+    client: Client, data: Path, judged: list[JudgedPicture], per_class: int, threshold: float, rounds: int, seed: int
+) -> dict:
+    """`robustness` of a random part of one split, for each kind and strength of damage; empty with one class only."""
+    known = {j.picture: j for j in judged if j.found}
+    chosen = subset(list(known), per_class, seed)
+    if not chosen:
+        return {}
+    settings = (threshold, rounds, seed)
+    found = []
+    for damage in DAMAGES:
+        points = []
+        for strength in damage.strengths:
+            images = damaged(data, chosen, damage, strength, seed)
+            verdicts = judge(client, images, len(chosen), f"{chosen[0].split}: {damage.unit} {strength:g}")
+            pairs = [JudgedPicture(picture, verdict) for picture, verdict in zip(chosen, verdicts, strict=True)]
+            points.append({"strength": strength} | robustness_point(pairs, *settings))
+        found.append({"name": damage.name, "unit": damage.unit, "points": points})
+    untouched = robustness_point([known[picture] for picture in chosen], *settings)
+    return {"robustness": {"untouched": untouched, "curves": found}}
+
+
+def damaged(
+    data: Path, pictures: Sequence[LabelledPicture], damage: Damage, strength: float, seed: int
+) -> Iterator[bytes]:
     """Each picture after one change; the same seed and place in the list give the same picture."""
-    for index, sample in enumerate(samples):
-        with Image.open(data / sample.path) as image:
-            picture = ImageOps.exif_transpose(image).convert("RGB")
-        yield damage.apply(picture, strength, np.random.default_rng([seed, index]))
+    for index, picture in enumerate(pictures):
+        with Image.open(data / picture.path) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+        yield damage.apply(upright, strength, np.random.default_rng([seed, index]))
 
 
-def subset(samples: Sequence[Sample], per_class: int, seed: int) -> list[Sample]:
+def subset(pictures: Sequence[LabelledPicture], per_class: int, seed: int) -> list[LabelledPicture]:
     """As many pictures of each class, at most `per_class`, drawn at random over all sources."""
-    classes = [[sample for sample in samples if sample.label == label] for label in (0, 1)]
+    classes = [[picture for picture in pictures if picture.label == label] for label in (0, 1)]
     count = min(per_class, *map(len, classes))
     rng = np.random.default_rng(seed)
     return [members[i] for members in classes for i in sorted(rng.permutation(len(members))[:count])]

@@ -1,8 +1,8 @@
 """Pictures -> what the served path says about them: detector, crop, classifier, thresholds, as a user gets it.
 
 Every picture goes to `deepfake_image` through the project's client. Its score is the probability of its most suspicious
-face, which is the rule of the product. A picture that the server refuses (broken, truncated) is kept with its error,
-one without a face as such; a server that does not answer ends the evaluation: figures over a part would mislead.
+face, which is the rule of the product. A picture that the server refuses is kept with its error. A picture without a
+face is kept as such. A server that does not answer ends the evaluation, because figures over a part would mislead.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from serving.paths import CACHE
 from serving.supervisor.options import Options
 from serving.supervisor.server import Server
 
-from .samples import Sample
+from .pictures import LabelledPicture
 
 TIMEOUT_S = 120.0  # of one picture: an evaluation waits where a user would not
 START_S = 600.0  # of the server, on a machine that trains at the same time
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedPicture:
     """A picture and the verdict about it; the verdict may be an error or hold no face."""
 
-    sample: Sample
+    picture: LabelledPicture
     verdict: Verdict
 
     @property
@@ -40,7 +40,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ScoreTable:
     """The judged pictures with a face as columns of one length N."""
 
     labels: np.ndarray  # (N,) int, 1 fake
@@ -51,17 +51,17 @@ class Scores:
     quality: np.ndarray  # (N, 3) sharpness, brightness, side in px of the face that gave the score
 
 
-def columns(judged: Iterable[Judged]) -> Scores:
+def columns(judged: Iterable[JudgedPicture]) -> ScoreTable:
     """What has a face, as arrays."""
     rows = [j for j in judged if j.found]
     faces = [j.verdict.face for j in rows]
     quality = [[f.quality.sharpness, f.quality.brightness, f.quality.side_px] for f in faces]
-    return Scores(
-        np.array([j.sample.label for j in rows], int),
+    return ScoreTable(
+        np.array([j.picture.label for j in rows], int),
         np.array([f.fake_probability for f in faces], float),
-        np.array([j.sample.group for j in rows], str),
-        np.array([j.sample.source for j in rows], str),
-        np.array([j.sample.clip for j in rows], str),
+        np.array([j.picture.group for j in rows], str),
+        np.array([j.picture.source for j in rows], str),
+        np.array([j.picture.clip for j in rows], str),
         np.array(quality, float).reshape(-1, 3),
     )
 
@@ -89,8 +89,9 @@ def judge(client: Client, images: Iterable[bytes], total: int, title: str) -> li
     return verdicts
 
 
-def judge_samples(client: Client, data: Path, samples: list[Sample], title: str) -> list[Judged]:
+def judge_pictures(client: Client, data: Path, pictures: list[LabelledPicture], title: str) -> list[JudgedPicture]:
     """The files as they are, through the served path; what cannot be read is not sent and carries its error."""
-    sent = [sample for sample in samples if not sample.unreadable]
-    answers = iter(judge(client, ((data / sample.path).read_bytes() for sample in sent), len(sent), title))
-    return [Judged(s, Verdict.failed(ImageError(s.unreadable)) if s.unreadable else next(answers)) for s in samples]
+    sent = [picture for picture in pictures if not picture.unreadable]
+    answers = iter(judge(client, ((data / picture.path).read_bytes() for picture in sent), len(sent), title))
+    broken = {p: Verdict.failed(ImageError(p.unreadable)) for p in pictures if p.unreadable}
+    return [JudgedPicture(p, broken[p] if p in broken else next(answers)) for p in pictures]

@@ -9,32 +9,32 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.evaluation.samples import Sample
-from export.evaluation.served import Judged
+from export.evaluation.pictures import LabelledPicture
+from export.evaluation.served import JudgedPicture
 from facewarden import Face, ImageError, Quality, Threshold, Verdict
 
 THRESHOLD = Threshold(0.3, 0.7)
 
 
 @pytest.fixture(scope="session")
-def judged() -> Callable[..., Judged]:
+def judged() -> Callable[..., JudgedPicture]:
     """judged(label, p, path=..., source=..., group=..., clip=..., side_px=...); p None: no face, "broken": refused."""
 
-    def make(label: int, p: float | str | None, side_px: float = 100.0, **settings: str) -> Judged:
+    def make(label: int, p: float | str | None, side_px: float = 100.0, **settings: str) -> JudgedPicture:
         path = settings.pop("path", f"{label}-{p}.jpg")
-        sample = Sample(path, label, **{"source": "camera", "split": "test", "group": path, **settings})
+        picture = LabelledPicture(path, label, **{"source": "camera", "split": "test", "group": path, **settings})
         if p == "broken":
-            return Judged(sample, Verdict(None, None, error=ImageError("The image is truncated.")))
+            return JudgedPicture(picture, Verdict(None, None, error=ImageError("The image is truncated.")))
         if p is None:
-            return Judged(sample, Verdict("no_face", None))
+            return JudgedPicture(picture, Verdict("no_face", None))
         face = Face((0, 0, 9, 9), 0.9, p, Quality(100.0, 0.5, side_px), THRESHOLD, 1, np.zeros((5, 2), np.float32))
-        return Judged(sample, Verdict(face.label, p, (face,), THRESHOLD, 1, (10, 10)))
+        return JudgedPicture(picture, Verdict(face.label, p, (face,), THRESHOLD, 1, (10, 10)))
 
     return make
 
 
 @pytest.fixture(scope="session")
-def split(judged) -> list[Judged]:
+def split(judged) -> list[JudgedPicture]:
     """40 genuine and 40 fake pictures with overlapping probabilities, one without a face, one refused."""
     rng = np.random.default_rng(0)
     rows = []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from export.evaluation import analysis, decision
-from reports.budgets import Budget
+from reports.budgets import Budget, judge
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,8 +28,13 @@ def budgets(tmp_path):
 
 def test_the_shipped_budgets_are_the_users_floors():
     rows = decision.read_budgets(ROOT / "export" / "evaluation" / "budgets.toml")
-    floors = {row.figure.removeprefix("test."): row.limit for row in rows if row.kind == "floor"}
-    assert floors == {"accuracy": 0.95, "fpr": 0.03, "fnr": 0.02, "auc": 0.98}
+    floors = {row.figure: (row.at_least, row.below) for row in rows if row.kind == "floor"}
+    assert floors == {
+        "test.accuracy": (0.95, None),
+        "test.fpr": (None, 0.03),
+        "test.fnr": (None, 0.02),
+        "test.auc": (0.98, None),
+    }
 
 
 @pytest.mark.parametrize(
@@ -62,21 +67,29 @@ def test_a_budget_has_a_good_side(figure, measured, met):
 )
 def test_whether_to_deploy(splits, budgets, floor, goal, deploy):
     measured = splits["test"]["level"]["image"]["values"]["auc"]
-    rows = decision.judge_budgets(
-        budgets(f"[floor.test]\nauc = {floor.replace('MEASURED', str(measured))}\n{goal}"), splits
-    )
-    assert decision.decide(rows, splits)["deploy"] == deploy
+    wanted = budgets(f"[floor.test]\nauc = {floor.replace('MEASURED', str(measured))}\n{goal}")
+    assert decision.decide(judge(wanted, decision.measured(splits)), splits)["deploy"] == deploy
 
 
 def test_budgets_of_a_split_that_was_not_evaluated_prove_nothing(splits, budgets):
-    rows = decision.judge_budgets(budgets("[floor.elsewhere]\nauc = 0.1"), splits)
-    assert rows == []
-    assert decision.decide(rows, splits)["deploy"] == "no"
+    judgements = judge(budgets("[floor.elsewhere]\nauc = 0.1"), decision.measured(splits))
+    assert [judgement.state for judgement in judgements] == ["not measured"]
+    assert [judgement.excused for judgement in judgements] == [True]
+    told = decision.decide(judgements, splits)
+    assert told["deploy"] == "no" and "No floor was measured" in told["headline"]
+
+
+def test_a_floor_without_a_number_is_missed(splits, budgets):
+    level = splits["test"]["level"]["image"]
+    nothing = {"level": {"image": level | {"values": level["values"] | {"auc": float("nan")}}}}
+    figures = decision.measured({"test": splits["test"] | nothing})
+    told = decision.decide(judge(budgets("[floor.test]\nauc = 0.5"), figures), splits)
+    assert told["deploy"] == "no" and "AUC on test not measured (floor: at least 0.500)" in told["why"]
 
 
 def test_a_goal_that_was_not_measured_is_no_goal_that_was_met(splits, budgets):
     wanted = budgets("[floor.test]\nauc = 0.5\n[goal.elsewhere]\nauc = 0.9")
-    told = decision.decide(decision.judge_budgets(wanted, splits), splits, decision.unmeasured(wanted, splits))
+    told = decision.decide(judge(wanted, decision.measured(splits)), splits)
     assert told["deploy"] == "limits" and "Not measured: AUC on elsewhere." in told["why"]
     assert "other cameras" in told["next"]
 

@@ -8,12 +8,16 @@ from html.parser import HTMLParser
 import pytest
 
 from export.evaluation import analysis, decision
-from export.evaluation.report import cells, percent, write_html
+from export.evaluation.report import cells, write_html
 from export.evaluation.served import columns
+from reports.budgets import judge
+from reports.page import percent
 
 MEASURED = {
     "command": "python -m export evaluate --data <data>", "date": "2026-01-01 00:00 UTC", "duration_s": 1, "commit": "",
-    "server": "localhost:8001", "triton": "2.51.0", "machine": "one", "python": "3.11", "versions": {"numpy": "2"},
+    "load_before": 0.1,
+    "server": "localhost:8001", "triton": "2.51.0", 
+    "machine": {"cpu": "one", "cores": 2, "memory_gib": 8, "gpu": None, "system": "Linux"}, "versions": {"numpy": "2"},
     "seed": 0, "rounds": 50,
 }  # fmt: skip
 
@@ -24,10 +28,10 @@ def page(tmp_path):
 
     def write(rows, **more) -> str:
         splits = {"test": analysis.analyse(rows, rounds=20, seed=0) | {"comparison": {}} | more}
-        budget = decision.budget("floor", "test", "accuracy", 0.95)
-        budgets = decision.judge_budgets([budget], splits)
+        judgements = judge([decision.budget("floor", "test", "accuracy", 0.95)], decision.measured(splits))
         report = {
-            "decision": decision.decide(budgets, splits), "budgets": budgets, "splits": splits,
+            "decision": decision.decide(judgements, splits), "splits": splits,
+            "budgets": [decision.row(judgement) for judgement in judgements],
             "model": {"version": 1, "real_below": 0.3, "fake_from": 0.7}, "measured": MEASURED,
         }  # fmt: skip
         write_html(tmp_path / "report.html", report, {"test": columns(rows)})

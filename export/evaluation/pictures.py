@@ -20,7 +20,7 @@ FRAMES = 16  # of each video
 
 
 @dataclass(frozen=True)
-class Sample:
+class LabelledPicture:
     """One picture: label 0 real, 1 fake; pictures of one group show the same photo, person or video."""
 
     path: str  # relative to the data folder, or absolute
@@ -37,9 +37,9 @@ class Sample:
         return f"{self.clip}, frame {int(Path(self.path).stem)}" if self.clip not in ("", self.path) else self.path
 
 
-def read_samples(
+def read_pictures(
     data: Path, splits: tuple[str, ...], out: Path, split_seed: int, limit: int | None = None
-) -> list[Sample]:
+) -> list[LabelledPicture]:
     """The pictures of these splits, or a random draw of about `limit`; frames of videos are written below `out`.
 
     Raises ManifestError.
@@ -48,20 +48,20 @@ def read_samples(
     items = [item for item in read_items(data, split_seed) if item.split in splits]
     if limit is not None:
         items = [items[i] for i in np.random.default_rng(split_seed).permutation(len(items))]
-    samples: list[Sample] = []
+    pictures: list[LabelledPicture] = []
     quiet = None if any(item.is_video for item in items) else True
     for item in tqdm(items, desc="videos", unit="file", disable=quiet):
-        if limit is not None and len(samples) >= limit:
+        if limit is not None and len(pictures) >= limit:
             break
-        sample = Sample(item.path, item.label, item.source, item.split, item.group)
-        samples += _frames(folder, sample, out / "frames") if item.is_video else [sample]
-    return samples
+        picture = LabelledPicture(item.path, item.label, item.source, item.split, item.group)
+        pictures += _frames(folder, picture, out / "frames") if item.is_video else [picture]
+    return pictures
 
 
-def _frames(data: Path, sample: Sample, folder: Path) -> Iterator[Sample]:
-    """A sample for each frame; they are decoded again where the video has another name, size or date."""
-    video = data / sample.path
-    sample = replace(sample, clip=sample.path)
+def _frames(data: Path, picture: LabelledPicture, folder: Path) -> Iterator[LabelledPicture]:
+    """A picture for each frame; they are decoded again where the video has another name, size or date."""
+    video = data / picture.path
+    picture = replace(picture, clip=picture.path)
     try:
         state = video.stat()
         name = hashlib.sha256(f"{video.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
@@ -69,10 +69,10 @@ def _frames(data: Path, sample: Sample, folder: Path) -> Iterator[Sample]:
             _write_frames(video, folder / f"{name}.draft")
             (folder / f"{name}.draft").rename(folder / name)
     except (VideoError, OSError) as exc:
-        yield replace(sample, unreadable=str(exc))
+        yield replace(picture, unreadable=str(exc))
         return
     for path in sorted((folder / name).glob("*.png")):
-        yield replace(sample, path=str(path.resolve()))
+        yield replace(picture, path=str(path.resolve()))
 
 
 def _write_frames(video: Path, folder: Path) -> None:
