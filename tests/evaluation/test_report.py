@@ -15,8 +15,7 @@ from reports.page import percent
 
 MEASURED = {
     "command": "python -m export evaluate --data <data>", "date": "2026-01-01 00:00 UTC", "duration_s": 1, "commit": "",
-    "load_before": 0.1,
-    "server": "localhost:8001", "triton": "2.51.0", 
+    "load_before": 0.1, "server": "localhost:8001", "triton": "2.51.0",
     "machine": {"cpu": "one", "cores": 2, "memory_gib": 8, "gpu": None, "system": "Linux"}, "versions": {"numpy": "2"},
     "seed": 0, "rounds": 50,
 }  # fmt: skip
