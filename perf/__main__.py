@@ -7,23 +7,19 @@ python -m perf --url localhost:8001     # a server that runs
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 import time
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from tritonclient.utils import InferenceServerException
 
-from reports import budgets, machine
+from reports import budgets
+from reports.tables import measured_on
 from serving.errors import ServingError
-from serving.paths import REPOSITORY
 from serving.settings import command_line
-from serving.supervisor.versions import newest
 
 from . import LATEST
 from .budgets import about_run, load_budgets
@@ -58,7 +54,8 @@ class Asked:
 
 def main(asked: Asked) -> int:
     """Do the budgets hold? Runs load profiles and writes a report. Exit code: 0 kept, 1 missed, 2 usage."""
-    begun_s, load_before = time.monotonic(), os.getloadavg()[0]
+    about = measured_on("perf")
+    begun_s = about.pop("begun_s")
     try:
         profiles, table = chosen(load_profiles(), asked.profile), load_budgets(asked.deployment)
         if asked.deployment == "container" and not asked.url:
@@ -67,11 +64,11 @@ def main(asked: Asked) -> int:
         print(f"cannot measure: {exc}", file=sys.stderr)
         return EXIT_USAGE
     try:
-        material = measure(asked, profiles, table)
+        material = measure(asked, about, profiles, table)
     except (ServingError, LoadError, PartError, InferenceServerException) as exc:
         print(f"the measurement failed: {exc}", file=sys.stderr)
         return 1
-    material.measured.update(load_before=load_before, duration_s=time.monotonic() - begun_s)
+    material.measured["duration_s"] = time.monotonic() - begun_s
     name = "-".join(filter(None, ("perf", asked.deployment, asked.profile)))
     made = document.document(material)
     page = report.write(asked.out, name, made)
@@ -80,7 +77,9 @@ def main(asked: Asked) -> int:
     return budgets.exit_code(list(material.judgements))
 
 
-def measure(asked: Asked, profiles: list[Profile], table: list[budgets.Budget]) -> document.Material:
+def measure(
+    asked: Asked, about: dict[str, Any], profiles: list[Profile], table: list[budgets.Budget]
+) -> document.Material:
     """Everything that the report tells, from a server that is started for it or runs."""
     print("starting the server ..." if asked.url is None else f"asking {asked.url} ...", flush=True)
     with session(asked.deployment, asked.url) as running:
@@ -96,7 +95,7 @@ def measure(asked: Asked, profiles: list[Profile], table: list[budgets.Budget]) 
     names = {profile.name for profile in ran}
     wanted = [budget for budget in table if asked.profile is None or about_run(budget, names)]
     return document.Material(
-        measured=surroundings(asked, triton),
+        measured=surroundings(asked, about, triton),
         profiles=ran,
         results=running.results,
         figures=figures,
@@ -140,20 +139,14 @@ def judged_overload(results: list[Result]):
     return None
 
 
-def surroundings(asked: Asked, triton: str) -> dict[str, Any]:
-    """When, where and with what it was measured."""
-    options = [f"--deployment {asked.deployment}"]
-    options += [f"--{name} {shlex.quote(value)}" for name in ("profile", "url") if (value := getattr(asked, name))]
-    return {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": f"python -m perf {' '.join(options)}",
-        "commit": machine.commit() or "unknown",
+def surroundings(asked: Asked, about: dict[str, Any], triton: str) -> dict[str, Any]:
+    """When, where and with what it was measured; `about` is of the time before the server started."""
+    return about | {
         "deployment": asked.deployment,
         "url": asked.url or "",
         "triton": triton,
-        "classifier": "" if asked.url else newest(REPOSITORY / "classifier").name,
-        "machine": machine.machine(),
-        "versions": machine.versions() | {name: version(name) for name in SHOWN},
+        "classifier": "" if asked.url else about["classifier"],
+        "versions": about["versions"] | {name: version(name) for name in SHOWN},
     }
 
 

@@ -57,10 +57,10 @@ def scene(width: int, height: int, faces: int = 1) -> Image.Image:
     return canvas
 
 
-def jpeg(image: Image.Image, kind: str = "JPEG", quality: int = 90) -> bytes:
-    """Encoded bytes, JPEG unless told otherwise."""
+def jpeg(image: Image.Image, kind: str = "JPEG") -> bytes:
+    """Encoded bytes, JPEG unless told otherwise, quality 90."""
     buffer = io.BytesIO()
-    image.save(buffer, kind, quality=quality)
+    image.save(buffer, kind, quality=90)
     return buffer.getvalue()
 
 

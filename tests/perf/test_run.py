@@ -22,6 +22,7 @@ from perf.measure.bytes_moved import moved
 from perf.measure.phases import run_profile, session
 from perf.measure.resources import ITSELF
 from reports.budgets import judge
+from reports.tables import measured_on
 from serving.paths import ROOT
 
 PATIENT = {"timeout_s": 50.0}  # only bounds a failure, however slow the machine
@@ -58,7 +59,7 @@ def test_a_phase_comes_with_what_the_server_used_and_becomes_a_report(server, tm
     assert bytes_moved["deepfake_face"].request > 12_000
     assert bytes_moved["deepfake_face"].between_models == 0  # on a CPU the classifier decodes
     assert bytes_moved["deepfake_image"].between_models > bytes_moved["deepfake_image"].request
-    surroundings = command.surroundings(command.Asked(), "2.51") | {"load_before": 0.0, "duration_s": 1.0}
+    surroundings = command.surroundings(command.Asked(), measured_on("perf"), "2.51") | {"duration_s": 1.0}
     judgements = judge(load_budgets("embedded-cpu"), figures)
     made = document.document(
         document.Material(surroundings, [PROFILE], running.results, figures, judgements, moved=bytes_moved)
