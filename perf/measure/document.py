@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import msgspec
 import numpy as np
 
 from reports.budgets import Figure, Judgement, limit, shown
+from reports.tables import plain
 
 from ..load.loads import Load, Outcome
 from ..load.profiles import Profile
@@ -53,7 +53,7 @@ def document(material: Material) -> dict[str, Any]:
         "moved": {name: asdict(moved) for name, moved in (m.moved or {}).items()},
         "figures": {name: figure.value for name, figure in sorted(m.figures.items())},
     }
-    return plain(made)
+    return plain(made, 5)
 
 
 def taken(results: Sequence[Result]) -> str:
@@ -70,18 +70,6 @@ def taken(results: Sequence[Result]) -> str:
         f"In the mean other processes used {others:.2f} of {cores()} cores and the hypervisor took {stolen:.2f}; "
         f"most during {worst.profile}, {worst.phase.name}: {most.others_cores + most.stolen_cores:.2f} cores together."
     )
-
-
-def plain(value: Any) -> Any:
-    """Numbers as Python's own with five digits, what is no number as None, so that every JSON parser reads it."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [plain(item) for item in value]
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    number = float(value)
-    return float(f"{number:.5g}") if math.isfinite(number) else None
 
 
 def _judgement(judgement: Judgement) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def html(document: dict[str, Any]) -> str:
     drawn = draw(document)
     return page.render(
         TEMPLATE,
-        {"number": number, "percent": percent},
+        {},
         d=document,
         headline=headline(document),
         plots=drawn,
@@ -78,13 +78,3 @@ def draw(document: dict[str, Any]) -> dict[str, Markup]:
     if any(phase["memory"] for phase in phases):
         made["memory"] = plots.memory(document)
     return {name: embedded(svg) for name, svg in made.items()}
-
-
-def number(value: float | None, digits: int = 1) -> str:
-    """A number with so many digits behind the point; a dash where there is none."""
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def percent(value: float | None) -> str:
-    """0.1234 as 12.3 %."""
-    return "-" if value is None else f"{100 * value:.1f} %"
