@@ -23,7 +23,7 @@ setup: .venv/.serving ## make .venv with everything that serving, demo and clien
 serve: .venv/.serving ## serve on 127.0.0.1:8001 until Ctrl-C; options: PROFILE=, HOST=, HTTP_PORT=, GRPC_PORT=, METRICS_PORT=
 	.venv/bin/python -m serving start --profile $(PROFILE) $(PORTS)
 
-serve-clip: .venv/.clip ## serve on a CPU, with CLIP judging every face as well: better, a twelfth as fast; DOUBT="0.01 0.95" asks CLIP only in doubt
+serve-clip: .venv/.clip ## serve on a CPU, with CLIP judging every face as well: better, a fifteenth as fast; DOUBT="0.01 0.95" asks CLIP only in doubt
 	repository=$$(.venv/bin/python -m serving clip-ensemble $(if $(DOUBT),--doubt $(DOUBT))) && exec .venv/bin/python -m serving start --model-repository "$$repository" --canary-timeout-s 30 --canary-interval-s 15 $(PORTS)
 
 demo: .venv/.serving ## start the server, ask it about a photograph, a manipulated one and a video, stop it

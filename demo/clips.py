@@ -1,4 +1,4 @@
-"""Clips with a known story, made of a portrait: for tests and for the measurements of `perf.video`."""
+"""Clips with a known story, made of a portrait: for tests and for the measurements of `perf.studies.video`."""
 
 from __future__ import annotations
 

@@ -52,6 +52,8 @@ def main(arguments: list[str]) -> int:
     stage, *arguments = arguments or ["--help"]
     if stage not in STAGES:
         asked = stage in ("-h", "--help")
+        if not asked:
+            print(f"no stage {stage!r}", file=sys.stderr)
         print(usage(), file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     try:

@@ -16,7 +16,7 @@ from serving.classifier.manifest import read_manifest
 from serving.files import digest
 from serving.paths import REPOSITORY
 from serving.settings import Settings, read_toml
-from serving.supervisor.versions import newest
+from serving.supervisor.versions import ROLL_BACK, TAKE_UP, newest
 
 from .claim import claim
 from .data.faces import DataConfig, TrainingFace, collect, known_faces, of_split, require_both_classes, table
@@ -185,4 +185,5 @@ def main(
     net, settings = trained(checkpoint)
     more = {"parents": parents, "repository": repository, "known": settled, "allow_worse": allow_worse}
     print(summary(publish(net, settings, folder_of(data), faces, **more)))
+    print(f"published; {TAKE_UP}; to go back: {ROLL_BACK}")
     return 0

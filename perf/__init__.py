@@ -1,4 +1,4 @@
-"""Measurements of the served path; every result in perf/results names its machine, versions and command."""
+"""Measurements of the served path; every result in perf/results names its machine and commit."""
 
 from serving.paths import ROOT
 

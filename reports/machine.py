@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import subprocess
@@ -73,17 +72,6 @@ def commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep the memory of freed tensors: asking the kernel for it again at every step costs a training on
-    a CPU a tenth (mallopt(3)). Does nothing where there is no glibc.
-    """
-    trim_threshold, top_pad, mmap_max = -1, -2, -4
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(top_pad, 2**29)
 
 
 def _lines(path: str) -> list[str]:

@@ -78,9 +78,16 @@ def unpack() -> int:
 
 
 def list_versions(repository: Path = REPOSITORY) -> int:
-    """Lists the versions of the classifier; the highest one here is served."""
-    here, away = versions.versions(repository / "classifier"), versions.versions(versions.withdrawn(repository))
-    print(f"here: {here}; withdrawn: {away}")
+    """Lists the versions of the classifier.
+
+    Args:
+        repository: folder of the models.
+    """
+    here = versions.versions(repository / "classifier")
+    for number in here:
+        print(f"{number}  {'to be served' if number == here[-1] else 'kept'}")
+    for number in versions.versions(versions.withdrawn(repository)):
+        print(f"{number}  withdrawn")
     return EXIT_DONE
 
 
@@ -89,6 +96,7 @@ def roll_back(number: Positional[int | None] = None, repository: Path = REPOSITO
 
     Args:
         number: the version before the served one where it is not given.
+        repository: folder of the models.
     """
     try:
         served = versions.roll_back(number, repository.resolve())

@@ -24,7 +24,7 @@ from serving.classifier.clip_graph import ClipEnsemble, tokens_graph
 from serving.classifier.runtimes import int8_session
 from serving.clip_ensemble import CLIP, CONSTANTS
 from serving.downloads import fetch
-from serving.files import digest
+from serving.files import digest, replacing
 from serving.paths import CACHE, REPOSITORY
 from serving.supervisor.versions import newest
 
@@ -103,6 +103,16 @@ def _shares(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     return LogisticRegression().fit(logits / spread, labels).coef_[0] / spread
 
 
+def describe(constants: Path) -> None:
+    """Puts the file's hash into the manifest of its version, so that it is verified as the graphs are."""
+    path = constants.with_name("manifest.json")
+    if path.is_file():
+        manifest = json.loads(path.read_text())
+        manifest["files"][constants.name] = digest(constants)
+        with replacing(path) as draft:
+            draft.write_text(json.dumps(manifest, indent=2) + "\n")
+
+
 def main(data: Data, out: Out, altering: Altering, ensemble: Path = SERVED / CONSTANTS) -> int:
     """Writes the constants, and clip-ensemble-fit.json into the run's folder.
 
@@ -116,6 +126,7 @@ def main(data: Data, out: Out, altering: Altering, ensemble: Path = SERVED / CON
     features, labels = fitting_set(find, network, faces, of_split(faces, "train"), folder, out, altering)
     fitted, figures = fit(find, features, labels, SERVED / "model.onnx", faces, folder)
     fitted.save(ensemble)
+    describe(ensemble)
     about = {"faces": len(labels), "commit": machine.commit(), "versions": machine.versions()}
     (out / "clip-ensemble-fit.json").write_text(json.dumps(figures | about, indent=2) + "\n")
     for name, row in figures.items():

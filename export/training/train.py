@@ -6,6 +6,7 @@ and on CUDA through accelerate. On CUDA it computes in BF16, since FP16 autocast
 
 from __future__ import annotations
 
+import ctypes
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -18,8 +19,6 @@ import torch
 from accelerate import Accelerator
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
-
-from reports.machine import keep_freed_memory
 
 from ..data.faces import TrainingFace, digest_of, find_faces, of_split
 from ..data.sources import folder_of
@@ -211,6 +210,17 @@ class Run:
 def to_pixels(batch: Batch) -> Tensor:
     """(B, 3, 224, 224) float 0..255; a permuted view, so channels last in memory."""
     return torch.from_numpy(batch.faces).permute(0, 3, 1, 2).float()
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep the memory of freed tensors: asking the kernel for it again at every step costs a training on
+    a CPU a tenth (mallopt(3)). Does nothing where there is no glibc.
+    """
+    trim_threshold, top_pad, mmap_max = -1, -2, -4
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(top_pad, 2**29)
 
 
 def train(

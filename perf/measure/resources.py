@@ -1,11 +1,12 @@
 """CPU, memory and GPU of a server's processes, sampled beside a load.
 
-Two figures of host memory, since the better one is dear: the proportional set size (PSS), in which pages that processes
-share count once, takes 50 ms for this server, which would show in its p99, so it is read between phases only. Beside a
-load anonymous pages and shared memory are sampled (5 ms): what a leak would be made of. Shared memory counts as the
-kernel has given it out, each region once: Triton's Python backend takes a region whole, and its processes go on meeting
-pages of it that they had not seen. All regions are those of the process that maps most, Triton's. CPU comes from the
-kernel's counters, read at the begin and the end of a window, not from samples.
+There are two figures of host memory, since the better one is dear. In the proportional set size (PSS) pages that
+processes share count once. It takes 50 ms for this server, which would show in its p99, so it is read between phases.
+Beside a load anonymous pages and shared memory are sampled (5 ms): what a leak would be made of.
+
+Shared memory counts as the kernel has given it out, each region once. Triton's Python backend takes a region whole, and
+its processes go on meeting pages of it that they had not seen. All regions are those of the process that maps most,
+Triton's. CPU comes from the kernel's counters, read at the begin and the end of a window, not from samples.
 """
 
 from __future__ import annotations

@@ -33,7 +33,9 @@ def on_cpu(folder: Path, threads: int, max_batch_size: int, precision: str = "in
         if precision != "int8":
             return openvino(folder / "model.onnx", threads, max_batch_size, precision)
         return openvino(int8_or_f32(folder), threads, max_batch_size)
-    if runtime != "onnxruntime" or precision != "int8":
+    if runtime != "onnxruntime":
+        raise ValueError(f"version {folder.name} asks for the runtime {runtime}; it is openvino or onnxruntime")
+    if precision != "int8":
         raise ValueError(f"version {folder.name} computes by {runtime} in INT8; precision {precision!r} is not for it")
     return onnxruntime_cpu(folder / "model.onnx", threads)
 

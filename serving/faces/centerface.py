@@ -1,8 +1,8 @@
 """CenterFace in numbers: what size the net is fed, and how its maps become boxes, confidences and landmarks.
 
 Pure numpy. Net: Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point", 2019
-(arXiv:1911.03599). A face is a peak of the heat map at stride 4; the other maps say at the same cell how
-large it is, where its centre lies within the cell, and where its landmarks are.
+(arXiv:1911.03599). A face is a peak of the heat map at stride 4. At the same cell the other maps say how large
+it is, where its centre lies within the cell, and where its landmarks are.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ def face_roi(box: np.ndarray, height: int, width: int) -> np.ndarray:
     """Square region of interest around a face, in fractions of the upright picture.
 
     The side is min(1.3 x the longer side of the box, width, height), at least 8 px where the picture has
-    them; the square is centred on the box and shifted inside the picture, never stretched.
+    them. The square is centred on the box and shifted inside the picture, never stretched.
 
     Args:
         box: (..., 4) x0, y0, x1, y1 in pixels of the upright picture; it may reach outside of it.

@@ -1,4 +1,4 @@
-"""Runs a pipeline of `dali.py` outside of the DALI backend: for the Python backend, training and tests."""
+"""Runs a pipeline of `pipelines.py` outside of the DALI backend: for the Python backend, training and tests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A JPEG in the size that the face detector asks for, out of a decoder that leaves out what would be scaled away.
 
-libjpeg turns each 8x8 block into 8, 4, 2 or 1 pixels a side: on one core 0.5 of DALI's time for 640x480, and 0.45 for
-12 megapixels, where a picture has to be decoded whole. Only for the CPU; a GPU decodes in full as fast.
+libjpeg turns each 8x8 block into 8, 4, 2 or 1 pixels a side. Where a picture has to be decoded whole, that takes half
+of DALI's time on one core, for 640x480 as for 12 megapixels. It is only for the CPU: a GPU decodes in full as fast.
 """
 
 from __future__ import annotations

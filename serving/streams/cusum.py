@@ -1,7 +1,7 @@
 """A face changes, in the middle of a stream: Page's cumulative sum, on the same evidence as the decision.
 
-Page, "Continuous inspection schemes" (1954): keep the log-likelihood ratio of the newest stretch of frames, begin anew
-whenever it says that nothing has changed, alarm when it passes a bound. The stretch that begins anew begins with a
+Page, "Continuous inspection schemes" (1954): keep the log-likelihood ratio of the newest stretch of frames. Begin anew
+whenever it says that nothing has changed. Alarm when it passes a bound. The stretch that begins anew begins with a
 whole frame's evidence (another face owes nothing to the one before), so a swap shows at once.
 
 A change is a change from something: there must be evidence for the other class before the stretch. (Against "all

@@ -1,7 +1,7 @@
 """One stream: which people its frames show, what each frame adds to their verdicts, what is worth telling. No I/O.
 
-A frame goes through in three steps: `see` (is a detection due?), `place` (the faces found, or the ones known followed),
-`count` (the scores of their crops). Whoever asks for a frame that was counted gets `answer` alone.
+A frame goes through in three steps: is a detection due (`detection_due`), where are the faces (`detected`, or `follow`
+for the known ones), what do their crops score (`count`).
 """
 
 from __future__ import annotations

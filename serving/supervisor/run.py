@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -34,9 +35,8 @@ def serve(options: Options) -> None:
     try:
         server.start()
         server.wait_ready()
-        print(
-            f"ready: gRPC {server.url}, HTTP port {options.http_port}, metrics port {options.metrics_port}", flush=True
-        )
+        ports = f"HTTP port {options.http_port}, metrics port {options.metrics_port}"
+        print(f"ready: gRPC {server.url}, {ports}, pid {os.getpid()}", flush=True)
         watchdog = Watchdog(server)
         while True:
             if signal.sigtimedwait({signal.SIGUSR1}, options.canary_interval_s):

@@ -201,7 +201,7 @@ def _tls(options: Options) -> dict[str, object]:
 def check_machine(options: Options) -> None:
     """Raises SetupError, with the next step, for what would make the start fail."""
     served = newest(options.model_repository / "classifier")
-    runs_on_a_cpu_alone = "runtime" in read_manifest(served)
+    runs_on_a_cpu_alone = read_manifest(served).get("runtime") == "onnxruntime"
     if runs_on_a_cpu_alone and options.profile != "embedded-cpu":
         raise SetupError(f"version {served.name} of the classifier runs on a CPU alone; use the profile embedded-cpu")
     for name, port in options.ports().items():

@@ -1,7 +1,7 @@
 """Versions of the classifier: which one is served, and going back to an earlier one.
 
 Triton serves the highest number that is there. Going back therefore moves the newer versions aside, into `withdrawn/`
-beside the model repository, where no server scans; nothing is deleted or written over, and no number is used twice.
+beside the model repository, where no server scans. Nothing is deleted or written over, and no number is used twice.
 Folders are forced to the disk and renamed, so that a server sees all of a version or none of it.
 """
 

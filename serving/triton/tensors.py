@@ -1,4 +1,6 @@
-"""Tensors of a request -> NumPy arrays, and back."""
+"""Tensors of a request -> NumPy arrays, and back. With NumPy 2 the stub of Triton 2.51 cannot send texts: its function
+for them is replaced here.
+"""
 
 from __future__ import annotations
 
