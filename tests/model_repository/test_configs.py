@@ -6,9 +6,11 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+from nvidia.dali._utils.autoserialize import _discover_autoserialize  # what the DALI backend runs
 
 from serving.paths import CACHE, REPOSITORY
 from serving.supervisor.api import DATATYPES
@@ -167,3 +169,11 @@ def contract(text: str) -> str:
     """From the first input to the end of the outputs."""
     start = text.index("input [")
     return text[start : text.index("instance_group" if "instance_group" in text else "ensemble_scheduling")]
+
+
+def test_the_dali_backend_finds_one_pipeline_to_serialise():
+    """As it searches: in the module of the model and in every module that this one can see."""
+    spec = spec_from_file_location("dali_model", REPOSITORY / "preprocess" / "1" / "dali.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert [pipeline.__name__ for pipeline in _discover_autoserialize(module, visited=[])] == ["preprocess"]

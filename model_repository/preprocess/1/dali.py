@@ -2,6 +2,6 @@
 
 from nvidia.dali.plugin.triton import autoserialize
 
-from serving.pictures import pipelines
+from serving.pictures.pipelines import preprocess  # not its module: DALI would find the pipeline there once more
 
-preprocess = autoserialize(pipelines.preprocess)
+autoserialize(preprocess)
