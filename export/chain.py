@@ -6,6 +6,7 @@ done once, so an interrupted run goes on where it was. Where a stage or a gate f
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -185,5 +186,5 @@ def main(
     net, settings = trained(checkpoint)
     more = {"parents": parents, "repository": repository, "known": settled, "allow_worse": allow_worse}
     print(summary(publish(net, settings, folder_of(data), faces, **more)))
-    print(f"published; {TAKE_UP}; to go back: {ROLL_BACK}")
+    print(f"published; {TAKE_UP}; to go back: {ROLL_BACK}", file=sys.stderr)
     return 0
