@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 NOTHING = "–"  # noqa: RUF001
 
 
-def render(template: Path, filters: Mapping[str, Callable[..., str]], **values: Any) -> str:
+def render(template: Path, filters: Mapping[str, Callable[..., str]] | None = None, **values: Any) -> str:
     """The page of a template; values are escaped, and one that is missing raises."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([template.parent, HERE]),
@@ -30,7 +30,7 @@ def render(template: Path, filters: Mapping[str, Callable[..., str]], **values: 
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": number, "percent": percent, **filters}
+    environment.filters |= {"number": number, "percent": percent, **(filters or {})}
     return environment.get_template(template.name).render(values)
 
 

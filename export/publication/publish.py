@@ -94,12 +94,15 @@ def publish(
             "parents": {name: digest(path) for name, path in (parents or {}).items()},
             "replaces": replaced,
             "beside_replaced": gains,
-            "commit": machine.commit(),
-            "machine": machine.machine(),
-            "versions": machine.versions(),
+            **made_with(),
         }
         (folder / NAME).write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
+
+
+def made_with() -> dict[str, Any]:
+    """Commit, machine and libraries of a publication."""
+    return {"commit": machine.commit(), "machine": machine.machine(), "versions": machine.versions()}
 
 
 def add_twins(

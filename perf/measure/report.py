@@ -39,7 +39,6 @@ def html(document: dict[str, Any]) -> str:
     drawn = draw(document)
     return page.render(
         TEMPLATE,
-        {},
         d=document,
         headline=headline(document),
         plots=drawn,
